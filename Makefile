@@ -1,0 +1,49 @@
+# Two commands on a fresh machine: `make demo` (scans to report) and `make test`.
+# Each makes .venv from requirements.lock if it is missing or if the lock has changed.
+
+PYTHON ?= python3
+CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# The progress lines come from our logger; everything else is plain Snakemake.
+RUN := $(BIN)/snakemake --cores $(CORES) --logger lungitude --quiet all
+
+.PHONY: demo paper public test lint lock clean
+demo: .venv/imaging.done
+	$(RUN) --configfile config/demo/config.yaml
+
+paper: .venv/tables.done
+	$(RUN) --configfile config/paper/config.yaml
+
+public: .venv/imaging.done
+	$(RUN) --configfile config/public/config.yaml
+
+test: .venv/dev.done
+	$(BIN)/pytest
+
+lint: .venv/dev.done
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint --configfile config/demo/config.yaml
+
+# Each environment is the one before it and some more; a stamp is written when it is whole.
+.venv/python.done: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install --quiet --constraint requirements.lock setuptools
+	touch $@
+
+.venv/tables.done: .venv/python.done
+	$(PIP) install --quiet --no-build-isolation --constraint requirements.lock --editable .
+	touch $@
+
+.venv/imaging.done: .venv/python.done
+	$(PIP) install --quiet --no-build-isolation --constraint requirements.lock --editable ".[imaging]"
+	touch $@ .venv/tables.done
+
+.venv/dev.done: .venv/python.done
+	$(PIP) install --quiet --no-build-isolation --constraint requirements.lock --editable ".[imaging,dev]"
+	touch $@ .venv/imaging.done .venv/tables.done
+
+clean:
+	rm -rf .venv .snakemake
