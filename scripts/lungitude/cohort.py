@@ -1,0 +1,160 @@
+"""From the tables and records of single scans to the long tables of the whole trial.
+
+No arm is known here. Where a visit was scanned, a parameter that scans give comes from the scan
+and never from an imported value, also when the scan was excluded: missing stays missing.
+"""
+
+import pandas as pd
+
+from lungitude import records, tables
+
+MEASUREMENTS = ["USUBJID", "AVISIT", "PARAMCD", "AVAL", "AVALU", "SOURCE", "ADT"]
+IDENTITY = ["USUBJID", "AVISIT", "SERIES"]
+
+
+def stack(paths):
+    """Concatenate tables of single scans; those of excluded scans hold no rows.
+
+    Returns
+    -------
+    DataFrame
+        With the columns of `IDENTITY` even where there is no table at all.
+    """
+    frames = [frame for frame in map(tables.read, paths) if len(frame)]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=IDENTITY)
+
+
+def from_scans(biomarkers, parameters):
+    """Pick the parameters of the trial from the biomarker tables.
+
+    Parameters
+    ----------
+    biomarkers : dict of str to DataFrame
+        Tables by name (``parenchyma``, ``prm``) with `IDENTITY`, ``region`` and measures.
+    parameters : DataFrame
+        parameters.tsv; MEASURE reads ``series:table:region:column``.
+
+    Returns
+    -------
+    DataFrame
+        USUBJID, AVISIT, PARAMCD, AVAL, AVALU; a value that could not be measured is left out.
+
+    Raises
+    ------
+    ValueError
+        If MEASURE names a column that its table does not have.
+    """
+    picked = []
+    for parameter in _measured(parameters).itertuples():
+        series, name, region, column = parameter.MEASURE.split(":")
+        table = biomarkers[name]
+        if not len(table):
+            continue
+        if column not in table:
+            known = ", ".join(c for c in table if c not in (*IDENTITY, "region"))
+            raise ValueError(
+                f"parameters.tsv, {parameter.PARAMCD}: MEASURE asks for '{column}' of the table "
+                f"'{name}', which has {known}; mend MEASURE"
+            )
+        rows = table[(table["SERIES"] == series) & (table["region"] == region)]
+        rows = rows[["USUBJID", "AVISIT"]].assign(
+            PARAMCD=parameter.PARAMCD, AVAL=rows[column].astype(float), AVALU=parameter.AVALU
+        )
+        picked.append(rows.dropna(subset="AVAL"))
+    columns = ["USUBJID", "AVISIT", "PARAMCD", "AVAL", "AVALU"]
+    return pd.concat(picked, ignore_index=True) if picked else pd.DataFrame(columns=columns)
+
+
+def gather(biomarkers, imported, parameters, scans, visits):
+    """Join measured and imported values into one long table.
+
+    Parameters
+    ----------
+    biomarkers : dict of str to DataFrame
+        See `from_scans`.
+    imported : DataFrame
+        measurements.tsv; may be empty.
+    parameters : DataFrame
+        parameters.tsv.
+    scans : DataFrame
+        Scans in use: `IDENTITY` and, if known, ADT.
+    visits : list of dict
+        ``visits`` of config.yaml, for the order of rows.
+
+    Returns
+    -------
+    DataFrame
+        Columns `MEASUREMENTS`; SOURCE is ``scan`` or ``imported``. Sorted by patient, visit and
+        the order of parameters.tsv.
+    """
+    measured = from_scans(biomarkers, parameters).assign(SOURCE="scan")
+    dates = scans.reindex(columns=[*IDENTITY, "ADT"])
+    dates = dates.groupby(["USUBJID", "AVISIT"], as_index=False)["ADT"].first()
+    measured = measured.merge(dates, how="left", on=["USUBJID", "AVISIT"])
+    imported = imported.reindex(columns=[c for c in MEASUREMENTS if c != "SOURCE"])
+    imported = imported.assign(SOURCE="imported")
+    units = parameters.set_index("PARAMCD")["AVALU"]
+    imported["AVALU"] = imported["AVALU"].fillna(imported["PARAMCD"].map(units))
+    imported = imported[~_given_by_scans(imported, parameters, scans)]
+    frames = [frame for frame in (measured, imported) if len(frame)]
+    if not frames:
+        return pd.DataFrame(columns=MEASUREMENTS)
+    together = pd.concat([frame[MEASUREMENTS] for frame in frames], ignore_index=True)
+    order = {
+        "AVISIT": {visit["name"]: index for index, visit in enumerate(visits)},
+        "PARAMCD": {code: index for index, code in enumerate(parameters["PARAMCD"])},
+    }
+    return together.sort_values(
+        ["USUBJID", "AVISIT", "PARAMCD"],
+        key=lambda column: column.map(order.get(column.name, lambda value: value)),
+        ignore_index=True,
+    )
+
+
+def _measured(parameters):
+    return parameters.reindex(columns=["PARAMCD", "AVALU", "MEASURE"]).dropna(subset="MEASURE")
+
+
+def _given_by_scans(imported, parameters, scans):
+    """Tell which imported rows stand for something that a scan of that visit is measured for."""
+    series = _measured(parameters).set_index("PARAMCD")["MEASURE"].astype(str)
+    series = imported["PARAMCD"].map(series.str.split(":").str[0])
+    visited = pd.MultiIndex.from_frame(scans[["USUBJID", "AVISIT"]])
+    scanned = pd.MultiIndex.from_frame(scans[IDENTITY])
+    visit = pd.MultiIndex.from_frame(imported[["USUBJID", "AVISIT"]])
+    scan = pd.MultiIndex.from_arrays([imported["USUBJID"], imported["AVISIT"], series])
+    return ((series == "visit") & visit.isin(visited)) | scan.isin(scanned)
+
+
+def fates(scan_records, later_records):
+    """One row a scan: whether it is in use, else at which stage it was left out and why.
+
+    Parameters
+    ----------
+    scan_records, later_records : list of path
+        Records of ingest, and of segmentation, in any order.
+
+    Returns
+    -------
+    DataFrame
+        `IDENTITY`, status, stage, reason.
+    """
+    rows = {}
+    for path in [*scan_records, *later_records]:
+        record = records.read(path)
+        key = tuple(record[name] for name in IDENTITY)
+        if key not in rows or rows[key]["status"] == "ok":
+            rows[key] = record
+    frame = pd.DataFrame(list(rows.values()))
+    return frame.reindex(columns=[*IDENTITY, "status", "stage", "reason"])
+
+
+def registrations(paths):
+    """One row a registration, with its own check of itself."""
+    rows = [records.read(path) for path in paths]
+    rows = [{key: _flat(value) for key, value in row.items()} for row in rows]
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*IDENTITY, "status"])
+
+
+def _flat(value):
+    return "; ".join(map(str, value)) if isinstance(value, list) else value

@@ -1,0 +1,127 @@
+"""Digests of code and data: what a job depends on, and what a report was made from."""
+
+import ast
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+SCRIPTS = Path(__file__).parents[1]
+PACKAGES = "numpy scipy pandas statsmodels pingouin matplotlib SimpleITK antspyx torch".split()
+
+
+@functools.cache
+def digest(script):
+    """Digest a script with every module of the library that it reaches by import.
+
+    Parameters
+    ----------
+    script : str
+        Name of a script under scripts/, without suffix.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits of SHA-256. It changes when one of the files changes in content, so
+        that a rule with ``params: code=digest(...)`` runs again; the templates of a package that
+        is reached count as its code.
+    """
+    total = hashlib.sha256()
+    for path in sorted(reached(SCRIPTS / f"{script}.py")):
+        total.update(path.relative_to(SCRIPTS).as_posix().encode())
+        total.update(path.read_bytes())
+    return total.hexdigest()[:16]
+
+
+def reached(path):
+    """Return the files under scripts/ that a module uses, itself and templates included."""
+    found, waiting = set(), [Path(path)]
+    while waiting:
+        current = waiting.pop()
+        if current in found:
+            continue
+        found.add(current)
+        if current.suffix == ".py":
+            waiting += _imported(current)
+    return found
+
+
+@functools.cache
+def _imported(path):
+    """Return the files that one module imports from the library, and the templates beside it."""
+    files = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = path.relative_to(SCRIPTS).parent.parts
+                package = package[: len(package) - node.level + 1]
+                base = ".".join([*package, *filter(None, [base])])
+            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            files += _files_of(name)
+    if (path.parent / "templates").is_dir():
+        files += sorted((path.parent / "templates").iterdir())
+    return files
+
+
+def _files_of(name):
+    """Return the files of a dotted module name of the library; packages count on the way."""
+    parts = name.split(".")
+    if parts[0] != "lungitude":
+        return []
+    files = []
+    for depth in range(1, len(parts) + 1):
+        stem = SCRIPTS.joinpath(*parts[:depth])
+        files += [p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()]
+    return files
+
+
+def digest_of(*paths):
+    """Digest the content of files, as 16 hexadecimal digits."""
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(Path(path).read_bytes())
+    return total.hexdigest()[:16]
+
+
+def digest_of_text(content):
+    """Digest plain values (the plan, a list of digests), whatever the order of their keys."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def versions():
+    """Return the versions of Python, Lungitude and the packages that numbers come from."""
+    found = {"Python": platform.python_version()}
+    for name in ("lungitude", "snakemake", *PACKAGES):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def fingerprint(path):
+    """Tell a scan from a changed one without reading it: number, size and date of its files.
+
+    A file exchanged inside a DICOM folder leaves the date of the folder alone, so the folder itself
+    can't trigger a rerun.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        status = path.stat()
+        return f"1 file, {status.st_size} bytes, {status.st_mtime_ns}"
+    count = size = newest = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            status = os.stat(os.path.join(folder, name))
+            count, size = count + 1, size + status.st_size
+            newest = max(newest, status.st_mtime_ns)
+    return f"{count} files, {size} bytes, {newest}"

@@ -1,0 +1,41 @@
+"""Tiny trials to test with: drawn by the same generator as the demo trial."""
+
+import shutil
+
+import pytest
+
+from helpers import ROOT, edit_yaml
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory):
+    """The demo's folder with the sheets of about 16 patients, drawn once."""
+    from lungitude.phantom import cohort
+
+    folder = tmp_path_factory.mktemp("drawn")
+    for name in ("config.yaml", "plan.yaml"):
+        shutil.copy(ROOT / "config" / "demo" / name, folder / name)
+
+    def rename(config):
+        config["trial"] = "tiny"
+        config["phantom"]["root"] = "data/tiny"
+
+    edit_yaml(folder / "config.yaml", rename)
+    cohort.write(folder, ROOT / "config" / "demo" / "model.yaml", seed=7, scale=0.04, name="tiny")
+    return folder
+
+
+@pytest.fixture
+def tiny(drawn, tmp_path):
+    """A folder of a tiny trial from tables alone, for a test to break or bend."""
+    folder = tmp_path / "config" / "tiny"
+    shutil.copytree(drawn, folder)
+
+    def without_scans(config):
+        for section in ("imaging", "phantom"):
+            del config[section]
+        del config["sheets"]["scans"]
+
+    edit_yaml(folder / "config.yaml", without_scans)
+    (folder / "scans.tsv").unlink()
+    return folder

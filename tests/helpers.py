@@ -1,0 +1,44 @@
+"""What tests share: editing the files of a trial, and running the workflow on it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+
+def edit_yaml(path, change):
+    """Read a YAML file, let `change` alter its content, and write it back."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    change(content)
+    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def edit_text(path, old, new):
+    """Replace the first `old` in a file by `new`; it must be there."""
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def snakemake(folder, *arguments, project=ROOT, check=True, cores=1):
+    """Run the workflow on the trial in `folder`, in the folder above its ``config``.
+
+    Returns
+    -------
+    subprocess.CompletedProcess
+        With standard output and error as text.
+    """
+    command = [
+        sys.executable,
+        *("-m", "snakemake", "--snakefile", str(project / "Snakefile")),
+        *("--directory", str(folder.parents[1]), "--configfile", str(folder / "config.yaml")),
+        *("--cores", str(cores), *arguments),
+    ]
+    run = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
+    if check and run.returncode:
+        raise AssertionError(f"snakemake ended with {run.returncode}\n{run.stdout}\n{run.stderr}")
+    return run
