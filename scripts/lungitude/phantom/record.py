@@ -1,0 +1,161 @@
+"""The parameter record of a synthetic case (truth level T0) and its keyed random streams."""
+
+import dataclasses
+import hashlib
+import json
+import math
+
+import numpy as np
+
+# The settings of a phantom, and what each is when the configuration is silent.
+DEFAULTS = {
+    "seed": 20240,
+    "voxel_mm": [2.0, 2.0, 2.0],
+    "field_of_view_mm": [340.0, 250.0],
+    "noise_hu": 20.0,
+    "noise_cutoff": 0.25,
+    "kernel_sigma_mm": 0.8,
+    "kernel": "B31f",
+    "texture_sd_hu": 20.0,
+    "texture_mm": 5.0,
+    "vessel_terminals": 1800,
+}
+
+# What a row of the truth sheet must hold, with the range that the anatomy can be built in.
+TARGETS = {
+    "LUNGVOL_L": ("lung_volume_l", 1.5, 9.0),
+    "EMPH_PCT": ("emphysema_pct", 0.0, 60.0),
+    "FSAD_PCT": ("fsad_pct", 0.0, 70.0),
+    "EXPRATIO": ("expiration_ratio", 0.40, 0.95),
+    "LUNG_HU": ("lung_hu", -930.0, -750.0),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """All that decides the images of one patient at one visit; plain numbers and text.
+
+    Lengths named ``_mm`` are in the patient; the anatomy itself is drawn in reference coordinates
+    (a lung of about 5.5 L), which `scale_xy` and `scale_z` carry to the patient.
+    `emphysema_spheres` and `trapped_spheres` are lengths of prefixes of the patient's lesion lists,
+    None until `render.render` has found those that meet the targets.
+    """
+
+    usubjid: str
+    avisit: str
+    seed: int
+    lung_volume_l: float
+    emphysema_pct: float
+    fsad_pct: float
+    expiration_ratio: float
+    lung_hu: float
+    voxel_mm: tuple
+    field_of_view_mm: tuple
+    noise_hu: float
+    noise_cutoff: float
+    kernel_sigma_mm: float
+    kernel: str
+    texture_sd_hu: float
+    texture_mm: float
+    vessel_terminals: int
+    body: dict
+    scale_xy: float = 1.0
+    scale_z: float = 1.0
+    breath: dict = None
+    emphysema_spheres: int = None
+    trapped_spheres: int = None
+
+    @property
+    def scale(self):
+        """Millimetres in the patient of one reference millimetre along x, y, z."""
+        return np.array([self.scale_xy, self.scale_xy, self.scale_z])
+
+
+def stream(seed, usubjid, structure, *more):
+    """Random generator of one structure of one patient.
+
+    Keyed by name, not by order of use: a structure added later changes none of the others, and
+    without a visit in the key a structure is the same at every visit.
+    """
+    words = "|".join(str(part) for part in (usubjid, structure, *more)).encode()
+    digest = np.frombuffer(hashlib.sha256(words).digest(), dtype="<u4")
+    return np.random.default_rng(np.random.SeedSequence([int(seed), *digest.tolist()]))
+
+
+def settings(section):
+    """Return the configuration section with defaults filled in; an unknown key is a ValueError."""
+    unknown = sorted(set(section) - set(DEFAULTS))
+    if unknown:
+        raise ValueError(
+            f"phantom: unknown settings {', '.join(unknown)}; known: {', '.join(DEFAULTS)}"
+        )
+    return {**DEFAULTS, **section}
+
+
+def draw(row, section):
+    """Identity, targets and body shape of a case; sizes and breathing are solved by `solve`.
+
+    Parameters
+    ----------
+    row : dict
+        One row of the truth sheet: USUBJID AVISIT LUNGVOL_L EMPH_PCT FSAD_PCT EXPRATIO LUNG_HU.
+    section : dict
+        The ``phantom`` section of the configuration, see `DEFAULTS`.
+
+    Returns
+    -------
+    Record
+        Without scale, breathing and lesion counts.
+    """
+    usubjid, avisit = str(row["USUBJID"]), str(row["AVISIT"])
+    targets = {}
+    for column, (name, low, high) in TARGETS.items():
+        try:
+            value = float(row[column])
+        except (KeyError, TypeError, ValueError):
+            value = math.nan
+        if not low <= value <= high:
+            raise ValueError(
+                f"{usubjid} {avisit}: {column} of the phantom's truth sheet is "
+                f"{row.get(column)!r}, expected a number from {low:g} to {high:g}"
+            )
+        targets[name] = value
+    options = settings(section)
+    rng = stream(options["seed"], usubjid, "body")
+    body = {
+        "fat_mm": float(rng.uniform(6.0, 15.0)),
+        "lung_width": float(rng.uniform(0.96, 1.04)),
+        "lung_depth": float(rng.uniform(0.96, 1.04)),
+        "dome_mm": float(rng.uniform(52.0, 64.0)),
+        "heart": float(rng.uniform(0.94, 1.08)),
+        "heart_turn": float(rng.uniform(-0.1, 0.1)),
+    }
+    return Record(
+        usubjid=usubjid,
+        avisit=avisit,
+        seed=int(options["seed"]),
+        body=body,
+        **targets,
+        voxel_mm=tuple(float(mm) for mm in options["voxel_mm"]),
+        field_of_view_mm=tuple(float(mm) for mm in options["field_of_view_mm"]),
+        noise_hu=float(options["noise_hu"]),
+        noise_cutoff=float(options["noise_cutoff"]),
+        kernel_sigma_mm=float(options["kernel_sigma_mm"]),
+        kernel=str(options["kernel"]),
+        texture_sd_hu=float(options["texture_sd_hu"]),
+        texture_mm=float(options["texture_mm"]),
+        vessel_terminals=int(options["vessel_terminals"]),
+    )
+
+
+def to_json(record):
+    """Record as JSON text with sorted keys."""
+    return json.dumps(dataclasses.asdict(record), indent=1, sort_keys=True)
+
+
+def from_json(text):
+    """Record from the text of `to_json`."""
+    fields = json.loads(text)
+    for name in ("voxel_mm", "field_of_view_mm"):
+        fields[name] = tuple(fields[name])
+    return Record(**fields)
