@@ -1,0 +1,49 @@
+"""Join measurements with patients and arms to the analysis data sets of the trial."""
+
+from lungitude import adam, tables
+from lungitude.job import job_log
+
+
+def main(job):
+    """Write ADSL, ADQCT and ADFUN, each as Parquet and as text."""
+    params = job.params
+    text = [factor["column"] for factor in params.strata]
+    text += [item["column"] for item in params.characteristics if item["type"] == "category"]
+    subjects = tables.read(job.input.subjects, text=text)
+    measurements = tables.read(job.input.measurements)
+    parameters = tables.read(job.input.parameters)
+    events = getattr(job.input, "events", None)
+    randomisation = getattr(job.input, "randomisation", None)
+    adsl = adam.adsl(
+        subjects,
+        tables.read(randomisation) if randomisation else None,
+        params.arms,
+        params.visits,
+        strata=params.strata,
+        characteristics=params.characteristics,
+        populations=params.populations,
+        events=tables.read(events) if events else None,
+        measurements=measurements,
+        data_cut=params.data_cut,
+        study=params.study,
+    )
+    written = {"adsl": adsl}
+    for name in adam.DATASETS:
+        written[name.lower()] = adam.bds(
+            measurements,
+            adsl,
+            parameters,
+            params.visits,
+            strata=params.strata,
+            characteristics=params.characteristics,
+            data_cut=params.data_cut,
+            dataset=name,
+        )
+    for name, table in written.items():
+        tables.write_parquet(table, getattr(job.output, name))
+        tables.write(table, getattr(job.output, f"{name}_tsv"))
+
+
+if __name__ == "__main__":
+    with job_log(snakemake):
+        main(snakemake)

@@ -1,0 +1,149 @@
+"""Agreement of methods, readers and repeated reads, overall and by stratum."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+
+from lungitude.analysis.common import ALL, chosen, missing, transform_of, why_not
+from lungitude.results import Rows
+from lungitude.statistics.agreement import bland_altman, icc
+
+METHOD = "agreement"
+SCAN = ["USUBJID", "AVISIT"]
+FEWEST = 3
+ICC = ("icc_a1", "icc_ci_low", "icc_ci_high")
+LIMITS = (
+    "bias",
+    "bias_ci_low",
+    "bias_ci_high",
+    "sd",
+    "sd_ci_low",
+    "sd_ci_high",
+    "loa_low",
+    "loa_low_ci_low",
+    "loa_low_ci_high",
+    "loa_high",
+    "loa_high_ci_low",
+    "loa_high_ci_high",
+)
+
+
+def agreement(adsl, reads, parameters, section, strata=(), confidence=0.95):
+    """Compare methods with each other, readers of a method, and repeats of a method.
+
+    Parameters
+    ----------
+    adsl : DataFrame
+        USUBJID and the stratum columns; the arm is not looked at.
+    reads : DataFrame
+        USUBJID AVISIT PARAMCD METHOD READER REPEAT AVAL.
+    parameters : DataFrame
+    section : dict
+        Of plan.yaml: parameters.
+    strata : list of dict
+        As in config.yaml.
+    confidence : float
+
+    Returns
+    -------
+    DataFrame
+        Results table by COMPARISON: ``network - reader`` (methods, each the mean of its readers
+        and repeats), ``reader: R1 - R2`` (readers of a method, means of repeats), ``network: 1 -
+        2`` (repeats, by the same reader). STAT icc_a1 icc_ci_low icc_ci_high bias sd loa_low
+        loa_high with their intervals; N is the pairs. Values are on the scale of measurement.
+        Patients with several visits are allowed for in the limits of agreement.
+    """
+    rows = Rows(METHOD)
+    wanted = chosen(section.get("parameters", "all"), parameters)
+    subjects = adsl.set_index("USUBJID")
+    known = reads.loc[reads["AVAL"].notna() & reads["USUBJID"].isin(subjects.index)]
+    known = known.assign(AVAL=known["AVAL"].astype(float))
+    for name in ("READER", "REPEAT"):
+        known[name] = known[name].astype(object).where(known[name].notna(), "").map(str)
+    levels = [(ALL, None, None)]
+    levels += [
+        (level["path"], factor["column"], str(level["value"]))
+        for factor in strata
+        for level in factor["levels"]
+    ]
+    for param in wanted:
+        mine = known.loc[known["PARAMCD"] == param]
+        note = ""
+        if transform_of(parameters, param) != "none":
+            note = "scale of measurement"
+        for comparison, pairs in comparisons(mine):
+            for stratum, column, value in levels:
+                part = pairs
+                if column:
+                    member = pairs["USUBJID"].map(subjects[column]) == value
+                    part = pairs.loc[member]
+                _compare(
+                    rows,
+                    part,
+                    confidence,
+                    note,
+                    {"param": param, "stratum": stratum, "comparison": comparison},
+                )
+    return rows.frame()
+
+
+def comparisons(reads):
+    """List each comparison with its frame of pairs: USUBJID AVISIT x y."""
+    found = []
+    by_method = _means(reads, ["METHOD"])
+    for one, two in itertools.combinations(sorted(by_method["METHOD"].unique()), 2):
+        found.append((f"{one} - {two}", _pairs(by_method, "METHOD", one, two, SCAN)))
+    for method, part in reads.groupby("METHOD", sort=True):
+        by_reader = _means(part, ["READER"])
+        for one, two in itertools.combinations(sorted(by_reader["READER"].unique()), 2):
+            found.append((f"{method}: {one} - {two}", _pairs(by_reader, "READER", one, two, SCAN)))
+        by_repeat = _means(part, ["READER", "REPEAT"])
+        for one, two in itertools.combinations(sorted(by_repeat["REPEAT"].unique()), 2):
+            found.append(
+                (
+                    f"{method}: repeat {one} - {two}",
+                    _pairs(by_repeat, "REPEAT", one, two, [*SCAN, "READER"]),
+                )
+            )
+    return [(name, pairs) for name, pairs in found if len(pairs)]
+
+
+def _means(reads, columns):
+    return reads.groupby([*SCAN, *columns], sort=True)["AVAL"].mean().reset_index()
+
+
+def _pairs(table, column, one, two, keys):
+    first, second = (table.loc[table[column] == level, [*keys, "AVAL"]] for level in (one, two))
+    return first.rename(columns={"AVAL": "x"}).merge(
+        second.rename(columns={"AVAL": "y"}), on=keys, validate="one_to_one"
+    )
+
+
+def _compare(rows, pairs, confidence, note, keys):
+    n = len(pairs)
+    if n < FEWEST:
+        values, reason = missing([*ICC, *LIMITS], why_not(f"{n} pairs, {FEWEST} are needed"))
+        rows.add(values, n, note=reason, **keys)
+        return
+    long = pd.DataFrame(
+        {
+            "id": np.tile(np.arange(n), 2),
+            "rater": np.repeat(["x", "y"], n),
+            "score": np.r_[pairs["x"], pairs["y"]],
+        }
+    )
+    found = icc(long, confidence=confidence).set_index("type").loc["ICC(A,1)"]
+    values = dict(zip(ICC, found[["icc", "ci_low", "ci_high"]], strict=True))
+    who = pairs["USUBJID"]
+    several = who.duplicated().any() and (who != who.iloc[0]).any()
+    limits = bland_altman(
+        pairs["x"], pairs["y"], confidence, repeated=who if several else None
+    ).iloc[0]
+    values.update({name: limits[name] for name in LIMITS})
+    said = [text for text in (note, "several pairs a patient" if several else "") if text]
+    notes = {name: "; ".join(said) for name in values}
+    for name, value in values.items():
+        if not np.isfinite(value):
+            values[name], notes[name] = np.nan, why_not("no variation")
+    rows.add(values, n, note=notes, **keys)

@@ -1,0 +1,258 @@
+"""Analysis of covariance of every parameter at every visit, overall and by stratum."""
+
+import numpy as np
+from scipy import stats
+
+from lungitude.analysis.common import (
+    ALL,
+    ARM,
+    RATIO_NOTE,
+    Cohort,
+    chosen,
+    chosen_visits,
+    missing,
+    patients,
+    transform_of,
+    why_not,
+)
+from lungitude.results import Rows
+from lungitude.statistics.ancova import AncovaFit, NotEstimableError
+from lungitude.statistics.design import ColumnDesign
+from lungitude.statistics.linear import independent, least_squares
+
+METHOD = "ancova"
+MEAN = ("estimate", "se", "df", "ci_low", "ci_high")
+CONTRAST = ("estimate", "se", "df", "statistic", "p", "ci_low", "ci_high", "partial_eta_sq")
+RATIO = ("ratio", "ratio_ci_low", "ratio_ci_high")
+
+
+def ancova(
+    adsl, records, parameters, section, arms, visits, strata=(), characteristics=(), confidence=0.95
+):
+    """Compare each arm with the reference, for all parameters, visits and strata.
+
+    Parameters
+    ----------
+    adsl : DataFrame
+    records : list of DataFrame
+        BDS tables.
+    parameters : DataFrame
+        PARAMCD TRANSFORM.
+    section : dict
+        Of plan.yaml: population parameters visits response covariates strata_in_model robust.
+    arms, visits, strata, characteristics : list of dict
+        As in config.yaml.
+    confidence : float
+
+    Returns
+    -------
+    DataFrame
+        Results table. By COMPARISON estimate se df statistic p ci_low ci_high partial_eta_sq; by
+        GROUP emmean se df ci_low ci_high; STAT model with the model line; for all patients the
+        test of arm x stratum factor (interaction_F interaction_df1 interaction_df2 interaction_p
+        with LEVEL the factor). Parameters with a TRANSFORM are analysed on the log scale; the
+        ratio is its exponential. What can't be estimated is NaN with the reason.
+    """
+    cohort = Cohort(
+        adsl, records, section.get("population", "ITT"), arms, visits, strata, characteristics
+    )
+    rows = Rows(METHOD, cohort.population)
+    kind, robust = section.get("response", "CHG"), section.get("robust")
+    for param in chosen(section.get("parameters", "all"), parameters):
+        transform = transform_of(parameters, param)
+        for visit in chosen_visits(section.get("visits", "post-baseline"), cohort):
+            response = cohort.response(param, visit, kind, transform)
+            if (param, visit) not in cohort.measured:
+                continue
+            for stratum, column, mask in cohort.strata():
+                terms = model_terms(section, cohort, column)
+                data = cohort.data(param, terms, transform).assign(**{kind: response})
+                job = Job(
+                    rows,
+                    cohort,
+                    kind,
+                    terms,
+                    transform,
+                    confidence,
+                    {
+                        "param": param,
+                        "visit": visit,
+                        "place": cohort.places[visit],
+                        "stratum": stratum,
+                    },
+                )
+                job.fit(data.loc[mask].dropna(), robust)
+                if stratum == ALL and len(cohort.arms) > 1:
+                    for factor in cohort.factors:
+                        job.interaction(cohort, factor["column"], data, param, transform)
+    return rows.frame()
+
+
+def model_terms(section, cohort, column=""):
+    """Covariates of the plan, then stratum factors, without the one that defines the stratum."""
+    terms = list(section.get("covariates") or [])
+    if section.get("strata_in_model", True):
+        terms += [factor["column"] for factor in cohort.factors]
+    return [term for term in dict.fromkeys(terms) if term != column]
+
+
+def arms_with_data(cohort, count):
+    """Arms that can be in a model, and for each comparison the reason why it can't be made."""
+    kept = [code for code in cohort.arms if count.get(code, 0) >= 2]
+    reasons = {}
+    for code in cohort.compared:
+        short = [
+            f"{patients(count.get(arm, 0))} in {arm}"
+            for arm in (code, cohort.reference)
+            if arm not in kept
+        ]
+        if short:
+            reasons[code] = why_not(", ".join(short))
+    return kept, reasons
+
+
+class Job:
+    """One analysis: a parameter at a visit in a stratum."""
+
+    def __init__(self, rows, cohort, kind, terms, transform, confidence, keys):
+        self.rows, self.cohort, self.kind, self.terms = rows, cohort, kind, terms
+        self.transform, self.confidence, self.keys = transform, confidence, keys
+
+    def fit(self, data, robust):
+        """Fit the model and add its rows, or rows that say why there are none."""
+        cohort = self.cohort
+        count = data[ARM].value_counts().to_dict()
+        kept, reasons = arms_with_data(cohort, count)
+        used = data.loc[data[ARM].isin(kept)]
+        alone = len(cohort.arms) == 1
+        fit, cause, dropped = None, "", []
+        if cohort.reference not in kept or (len(kept) < 2 and not alone):
+            cause = ", ".join(
+                f"{patients(count.get(code, 0))} in {code}"
+                for code in cohort.arms
+                if code not in kept
+            )
+        else:
+            try:
+                fit = AncovaFit(
+                    used,
+                    self.kind,
+                    ARM,
+                    self.terms,
+                    cohort.reference,
+                    None,
+                    self.confidence,
+                    one_arm=alone,
+                )
+                dropped = fit.dropped
+                if fit.exact:
+                    fit, cause = None, "no variation beyond the model"
+                elif robust:
+                    fit.vcov = fit.fit.robust(robust)
+            except ValueError as error:
+                fit, cause = None, str(error)
+        n = len(used) if fit else len(data)
+        line = self.line(dropped, robust)
+        self.rows.add(
+            {"model": np.nan}, n, note=line if fit else f"{line}; {why_not(cause)}", **self.keys
+        )
+        contrasts = fit.arm_contrasts().set_index("contrast") if fit and not alone else None
+        means = fit.arm_means().set_index(ARM) if fit else None
+        for code in cohort.compared:
+            name = f"{code} - {cohort.reference}"
+            reason = reasons.get(code) or (why_not(cause) if fit is None else "")
+            row = contrasts.loc[name] if not reason else None
+            size = n if not reason else count.get(code, 0) + count.get(cohort.reference, 0)
+            self.add(row, CONTRAST, reason, size, ratio=True, comparison=name)
+        for code in cohort.arms:
+            size = count.get(code, 0)
+            reason = "" if code in kept else why_not(f"{patients(size)} in {code}")
+            reason = reason or (why_not(cause) if fit is None else "")
+            row = means.loc[code] if not reason else None
+            self.add(row, MEAN, reason, size, ratio=self.kind == "CHG", group=code)
+
+    def add(self, row, names, reason, n, ratio, **keys):
+        """Add a contrast or a mean, with its back-transformed ratio where the scale is log."""
+        logged = self.transform != "none"
+        said = {name: "emmean" if names is MEAN and name == "estimate" else name for name in names}
+        if row is None:
+            wanted = [*said.values(), *(RATIO if logged and ratio else ())]
+            values, note = missing(wanted, reason)
+            self.rows.add(values, n, note=note, **self.keys, **keys)
+            return
+        note = f"{self.transform} scale" if logged else ""
+        self.rows.add({said[name]: row[name] for name in names}, n, note=note, **self.keys, **keys)
+        if logged and ratio:
+            values = np.exp([row["estimate"], row["ci_low"], row["ci_high"]])
+            self.rows.add(
+                dict(zip(RATIO, values, strict=True)),
+                n,
+                note=RATIO_NOTE[self.transform],
+                **self.keys,
+                **keys,
+            )
+
+    def line(self, dropped, robust):
+        """Model line as a table prints it."""
+        parts = [
+            f"{self.kind} ~ {' + '.join([ARM, *self.terms])}",
+            f"least squares, {f'{robust} standard errors, ' if robust else ''}residual df",
+            "LS means: factors weighted equally, covariates at their mean",
+            f"analysis set {self.cohort.population}",
+        ]
+        if self.transform != "none":
+            parts.insert(1, f"{self.transform} scale")
+        if dropped:
+            parts.append(f"left out as aliased: {', '.join(dropped)}")
+        return "; ".join(parts)
+
+    def interaction(self, cohort, factor, data, param, transform):
+        """F test of arm x factor against the model with both main effects."""
+        terms = [*self.terms, *([] if factor in self.terms else [factor])]
+        if factor not in data:
+            data = data.assign(**{factor: cohort.covariate(factor, param, transform)})
+        data = data.dropna()
+        names = ["interaction_F", "interaction_df1", "interaction_df2", "interaction_p"]
+        try:
+            values, note = interaction_test(data, self.kind, terms, factor)
+        except NotEstimableError as error:
+            values, note = dict.fromkeys(names, np.nan), why_not(error)
+        self.rows.add(values, len(data), level=factor, note=note, **self.keys)
+
+
+def interaction_test(data, response, terms, factor, arm=ARM):
+    """F test of the interaction of the arm with a factor.
+
+    Returns
+    -------
+    dict, str
+        interaction_F interaction_df1 interaction_df2 interaction_p, and a note where empty cells
+        cost degrees of freedom.
+    """
+    design = ColumnDesign(data, [arm, *terms, (arm, factor)])
+    values = data[response].to_numpy(dtype=float)
+    main = [i for i, term in enumerate(design.terms) if term != (arm, factor)]
+    planned = len(design.names) - len(main)
+    if planned < 1:
+        raise NotEstimableError(f"one level of {arm} or {factor}")
+    kept = independent(design.matrix)
+    reduced = [i for i in kept if i in set(main)]
+    df1, df2 = len(kept) - len(reduced), len(data) - len(kept)
+    if df1 < 1 or df2 < 1:
+        raise NotEstimableError(
+            f"{patients(len(data))} for {len(kept)} model terms"
+            if df1
+            else f"empty cells of {arm} x {factor}"
+        )
+    full = least_squares(design.matrix[:, kept], values)
+    if full.rss <= 1e-20 * float(values @ values):
+        raise NotEstimableError("no variation beyond the model")
+    rest = least_squares(design.matrix[:, reduced], values)
+    f = (rest.rss - full.rss) / df1 / (full.rss / df2)
+    note = "" if df1 == planned else f"{planned - df1} empty cells of {arm} x {factor}"
+    return {
+        "interaction_F": f,
+        "interaction_df1": df1,
+        "interaction_df2": df2,
+        "interaction_p": float(stats.f.sf(f, df1, df2)),
+    }, note

@@ -1,0 +1,199 @@
+"""What the analyses share: the patients of an analysis set with their values as arrays."""
+
+import numpy as np
+import pandas as pd
+
+from lungitude.adam import flag_of
+
+ALL = "all"
+TOTAL = "TOTAL"
+ARM = "TRT01P"
+RATIO_NOTE = {
+    "log": "ratio of geometric means",
+    "log1p": "ratio of geometric means of value + 1",
+}
+
+
+class Cohort:
+    """An analysis set: one position a patient in every array.
+
+    Parameters
+    ----------
+    adsl : DataFrame
+    records : iterable of DataFrame
+        BDS tables; rows with ANL01FL other than Y are left out.
+    population : str
+        ITT, SAF, PP or another flag of ADSL.
+    arms, visits, strata, characteristics : list of dict
+        As in config.yaml.
+
+    Attributes
+    ----------
+    patients : DataFrame
+    arms : list of str
+        Codes in the order of config.yaml.
+    reference : str
+    arm : ndarray of str
+    measured : dict of (PARAMCD, AVISIT) to ndarray
+        AVAL, NaN where missing.
+    """
+
+    def __init__(self, adsl, records, population, arms, visits, strata=(), characteristics=()):
+        flag = flag_of(population)
+        if flag not in adsl:
+            raise ValueError(f"population {population!r}: ADSL has no flag {flag}")
+        self.population = population
+        self.patients = adsl.loc[adsl[flag] == "Y"].reset_index(drop=True)
+        self.arms = [arm["code"] for arm in arms]
+        self.reference = reference_arm(arms)
+        self.arm = self.patients[ARM].to_numpy(dtype=object)
+        self.visits, self.factors = list(visits), list(strata)
+        self.characteristics = list(characteristics)
+        self.places = {visit["name"]: visit["path"] for visit in visits}
+        self.measured = {}
+        position = pd.Series(self.patients.index, index=self.patients["USUBJID"])
+        for table in records:
+            used = table.loc[
+                (table["ANL01FL"] == "Y")
+                & table["AVAL"].notna()
+                & table["USUBJID"].isin(position.index)
+            ]
+            for key, rows in used.groupby(["PARAMCD", "AVISIT"], sort=False, observed=True):
+                values = np.full(len(self.patients), np.nan)
+                values[position[rows["USUBJID"]].to_numpy()] = rows["AVAL"].to_numpy(dtype=float)
+                self.measured[key] = values
+
+    @property
+    def baseline(self):
+        """Name of the baseline visit."""
+        return next(visit["name"] for visit in self.visits if visit.get("baseline"))
+
+    @property
+    def post_baseline(self):
+        """Names of the visits after the baseline."""
+        first = next(visit["number"] for visit in self.visits if visit.get("baseline"))
+        return [visit["name"] for visit in self.visits if visit["number"] > first]
+
+    @property
+    def compared(self):
+        """Arms that are compared with the reference."""
+        return [code for code in self.arms if code != self.reference]
+
+    def strata(self):
+        """Yield path, column and mask of all patients and of each level of each factor."""
+        yield ALL, "", np.ones(len(self.patients), dtype=bool)
+        for factor in self.factors:
+            values = self.patients[factor["column"]].to_numpy(dtype=object)
+            for level in factor["levels"]:
+                yield level["path"], factor["column"], values == str(level["value"])
+
+    def value(self, param, visit, transform="none"):
+        """AVAL of a parameter at a visit on the scale of the analysis, NaN where missing."""
+        raw = self.measured.get((param, visit))
+        if raw is None:
+            return np.full(len(self.patients), np.nan)
+        return scaled(raw, transform)
+
+    def response(self, param, visit, kind="CHG", transform="none"):
+        """AVAL or CHG (log scale: log ratio to the baseline) of a parameter at a visit."""
+        values = self.value(param, visit, transform)
+        return values - self.value(param, self.baseline, transform) if kind == "CHG" else values
+
+    def covariate(self, name, param, transform="none"):
+        """Give BASE of a parameter, or a column of ADSL as numbers or ordered categories."""
+        if name == "BASE":
+            return pd.Series(self.value(param, self.baseline, transform))
+        if name not in self.patients:
+            raise ValueError(
+                f"covariate {name!r} is neither BASE nor a column of ADSL "
+                f"({', '.join(self.patients.columns)})"
+            )
+        column = self.patients[name]
+        if pd.api.types.is_numeric_dtype(column):
+            return column.astype(float)
+        return pd.Series(pd.Categorical(column, categories=self.levels(name)))
+
+    def levels(self, name):
+        """Levels of a category in the order of config.yaml, else sorted."""
+        for factor in self.factors:
+            if factor["column"] == name:
+                return [str(level["value"]) for level in factor["levels"]]
+        found = sorted(self.patients[name].dropna().unique())
+        for item in self.characteristics:
+            if item["column"] == name and item.get("levels"):
+                named = [str(value) for value in item["levels"]]
+                return named + [value for value in found if value not in named]
+        return found
+
+    def data(self, param, covariates, transform="none"):
+        """Frame of arm and covariates; a response is added by the caller."""
+        columns = {ARM: self.arm}
+        columns.update({name: self.covariate(name, param, transform) for name in covariates})
+        return pd.DataFrame(columns)
+
+
+def reference_arm(arms):
+    """Code of the arm that others are compared with."""
+    marked = [arm["code"] for arm in arms if arm.get("reference")]
+    if len(arms) < 2:
+        return arms[0]["code"] if arms else ""
+    if len(marked) != 1:
+        raise ValueError(
+            f"{len(marked)} arms are marked 'reference: true'; one of "
+            f"{', '.join(arm['code'] for arm in arms)} must be"
+        )
+    return marked[0]
+
+
+def scaled(values, transform="none"):
+    """Values on the scale of the analysis; what has no logarithm becomes NaN."""
+    if transform in ("log", "log1p"):
+        shifted = values + (transform == "log1p")
+        return np.log(np.where(shifted > 0, shifted, np.nan))
+    if transform != "none":
+        raise ValueError(f"transform {transform!r} is not one of 'none', 'log', 'log1p'")
+    return values
+
+
+def transform_of(parameters, param):
+    """TRANSFORM of a parameter, none where the sheet has none."""
+    if "TRANSFORM" not in parameters:
+        return "none"
+    found = parameters.loc[parameters["PARAMCD"] == param, "TRANSFORM"]
+    return found.iloc[0] if len(found) and pd.notna(found.iloc[0]) else "none"
+
+
+def chosen(wanted, parameters):
+    """PARAMCD of a section: all in the order of the sheet, or those that the plan lists."""
+    known = list(parameters["PARAMCD"])
+    if wanted == "all":
+        return known
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise ValueError(f"plan: parameter {', '.join(unknown)} is not in parameters")
+    return list(wanted)
+
+
+def chosen_visits(wanted, cohort):
+    """AVISIT of a section: post-baseline, or those that the plan lists."""
+    if wanted == "post-baseline":
+        return cohort.post_baseline
+    unknown = [name for name in wanted if name not in cohort.places]
+    if unknown:
+        raise ValueError(f"plan: visit {', '.join(unknown)} is not in config.yaml")
+    return list(wanted)
+
+
+def patients(count):
+    """``no patient``, ``1 patient`` or ``7 patients``."""
+    return "no patient" if count == 0 else f"{count} patient{'s' * (count != 1)}"
+
+
+def why_not(cause):
+    """Note of a row that could not be estimated."""
+    return f"not estimated: {cause}"
+
+
+def missing(stats, note):
+    """NaN for each of `stats`, with the note that says why."""
+    return dict.fromkeys(stats, np.nan), note

@@ -1,0 +1,123 @@
+"""Flow of patients and scans through the trial."""
+
+import re
+
+import numpy as np
+import pandas as pd
+
+from lungitude.analysis.common import TOTAL, Cohort
+from lungitude.results import Rows
+
+METHOD = "disposition"
+
+
+def short_reason(reason):
+    """Reason of an exclusion without its particulars: what stands before ``:``, ``;`` or ``(``."""
+    text = re.split(r"[:;(]", str(reason), maxsplit=1)[0].strip()
+    return text or "no reason recorded"
+
+
+def disposition(
+    adsl, records, scans, section, arms, visits, strata=(), primary=None, data_cut=None
+):
+    """Count patients and scans by stage, arm and stratum.
+
+    Parameters
+    ----------
+    adsl : DataFrame
+    records : list of DataFrame
+        BDS tables.
+    scans : DataFrame or None
+        One row a scan: USUBJID AVISIT status reason.
+    section : dict
+        Of plan.yaml: population.
+    arms, visits, strata : list of dict
+        As in config.yaml.
+    primary : dict, optional
+        Of plan.yaml: parameter, visit; response CHG (default) or AVAL, so that the count is that
+        of the efficacy table.
+    data_cut : str, optional
+        ISO date.
+
+    Returns
+    -------
+    DataFrame
+        Results table of STAT n, N being the patients of the group. LEVEL without a visit:
+        randomised, discontinued, discontinued:<REASON>, completed, ongoing, analysed (has the
+        endpoint of the primary analysis). By visit: expected (randomised, not discontinued before
+        the planned day, and due at the data cut; who came is expected), attended, and with scans
+        scans_expected, scans_evaluable, scans_excluded, scans_excluded:<reason>.
+    """
+    cohort = Cohort(adsl, records, section.get("population", "ITT"), arms, visits, strata)
+    rows = Rows(METHOD, cohort.population)
+    who = cohort.patients
+    stages = {"randomised": who["TRT01P"].notna(), "discontinued": who["EOSSTT"] == "DISCONTINUED"}
+    for reason in sorted(set(who.loc[stages["discontinued"], "DCSREAS"])):
+        stages[f"discontinued:{reason}"] = stages["discontinued"] & (who["DCSREAS"] == reason)
+    stages["completed"] = who["EOSSTT"] == "COMPLETED"
+    stages["ongoing"] = who["EOSSTT"] == "ONGOING"
+    if primary:
+        endpoint = cohort.response(
+            primary["parameter"], primary["visit"], primary.get("response", "CHG")
+        )
+        stages["analysed"] = pd.Series(~np.isnan(endpoint), index=who.index)
+    counts = {("", level): flag.to_numpy(dtype=float) for level, flag in stages.items()}
+    for visit in visits:
+        counts.update(_of_visit(cohort, visit, scans, data_cut))
+    for stratum, _, mask in cohort.strata():
+        groups = {code: mask & (cohort.arm == code) for code in cohort.arms}
+        if len(cohort.arms) > 1:
+            groups[TOTAL] = mask
+        for (visit, level), count in counts.items():
+            for group, member in groups.items():
+                rows.add(
+                    {"n": count[member].sum()},
+                    int(member.sum()),
+                    visit=visit,
+                    place=cohort.places.get(visit, ""),
+                    stratum=stratum,
+                    group=group,
+                    level=level,
+                )
+    return rows.frame()
+
+
+def _of_visit(cohort, visit, scans, data_cut):
+    """Count scans and attendance of each patient at one visit, by (visit, level)."""
+    name, who = visit["name"], cohort.patients
+    attended = np.zeros(len(who), dtype=bool)
+    for (_, at), values in cohort.measured.items():
+        if at == name:
+            attended |= ~np.isnan(values)
+    expected = np.ones(len(who), dtype=bool)
+    if "day" in visit:
+        planned = pd.to_datetime(who["RANDDT"]) + pd.Timedelta(days=visit["day"] - 1)
+        expected &= ~(pd.to_datetime(who["EOSDT"]) < planned).to_numpy()
+        if data_cut is not None:
+            expected &= ~(planned > pd.Timestamp(data_cut)).to_numpy()
+    found = {}
+    if scans is not None and len(scans):
+        here = scans.loc[scans["AVISIT"] == name]
+        attended |= who["USUBJID"].isin(here["USUBJID"]).to_numpy()
+        if len(here):
+            bad = here.loc[here["status"] == "excluded"]
+            parts = {
+                "scans_expected": here,
+                "scans_evaluable": here.drop(bad.index),
+                "scans_excluded": bad,
+            }
+            reasons = bad["reason"].map(short_reason)
+            parts.update(
+                {
+                    f"scans_excluded:{reason}": bad.loc[reasons == reason]
+                    for reason in sorted(set(reasons))
+                }
+            )
+            for level, part in parts.items():
+                number = part.groupby("USUBJID").size()
+                found[name, level] = who["USUBJID"].map(number).fillna(0).to_numpy(dtype=float)
+    first = {
+        (name, "expected"): (expected | attended).astype(float),
+        (name, "attended"): attended.astype(float),
+    }
+    return {**first, **found}

@@ -1,0 +1,182 @@
+"""A golden call of every public name, as users and checks from outside write it."""
+
+import numpy as np
+import pandas as pd
+
+from lungitude import statistics
+from lungitude.statistics import (
+    adjust,
+    ancova,
+    bland_altman,
+    compare_groups,
+    correlate,
+    icc,
+    mixed_model,
+)
+
+# A small trial that anybody can type in; what is expected is plain least squares, plain means or
+# published. tests/reference holds the same functions against R.
+TRIAL = pd.DataFrame(
+    {
+        "USUBJID": [f"S{i}" for i in range(8)],
+        "TRT01P": ["CG", "EG"] * 4,
+        "SEX": ["F", "F", "M", "M"] * 2,
+        "BASE": [10.0, 12, 11, 13, 9, 10, 12, 15],
+        "CHG": [1.0, 3, 2, 5, 0, 2, 1, 4],
+    }
+)
+RATINGS = pd.DataFrame(
+    {  # Shrout & Fleiss 1979
+        "id": np.repeat(range(6), 4),
+        "rater": [1, 2, 3, 4] * 6,
+        "score": [9, 2, 5, 8, 6, 1, 3, 2, 8, 4, 6, 8, 7, 1, 2, 6, 10, 5, 6, 9, 6, 2, 4, 7],
+    }
+)
+
+
+def test_exported_names():
+    assert statistics.__all__ == [
+        "adjust",
+        "ancova",
+        "bland_altman",
+        "compare_groups",
+        "correlate",
+        "icc",
+        "mixed_model",
+    ]
+
+
+def test_ancova():
+    a = ancova(
+        TRIAL,
+        response="CHG",
+        arm="TRT01P",
+        covariates=["BASE", "SEX"],
+        reference="CG",
+        by=None,
+        robust=None,
+    )
+    assert list(a.contrasts) == [
+        "contrast",
+        "estimate",
+        "se",
+        "df",
+        "statistic",
+        "p",
+        "ci_low",
+        "ci_high",
+        "partial_eta_sq",
+        "n",
+    ]
+    assert list(a.emmeans) == ["TRT01P", "estimate", "se", "df", "ci_low", "ci_high"]
+    row = a.contrasts.iloc[0]
+    assert (row["contrast"], row["df"], row["n"]) == ("EG - CG", 4, 8)
+    x = np.column_stack([np.ones(8), [0, 1] * 4, TRIAL["BASE"], TRIAL["SEX"] == "M"]).astype(float)
+    assert np.isclose(row["estimate"], np.linalg.lstsq(x, TRIAL["CHG"], rcond=None)[0][1])
+    means = a.emmeans.set_index("TRT01P")["estimate"]
+    assert np.isclose(means["EG"] - means["CG"], row["estimate"])
+
+
+def test_mixed_model():
+    long = TRIAL.melt(["USUBJID", "TRT01P"], ["BASE", "CHG"], var_name="AVISIT", value_name="AVAL")
+    fit = mixed_model(
+        long,
+        "AVAL ~ TRT01P * AVISIT",
+        groups="USUBJID",
+        random="1",
+        method="reml",
+        df="satterthwaite",
+    )
+    assert list(fit.coefficients) == [
+        "term",
+        "estimate",
+        "se",
+        "df",
+        "statistic",
+        "p",
+        "ci_low",
+        "ci_high",
+    ]
+    assert list(fit.coefficients["term"]) == [
+        "(Intercept)",
+        "TRT01PEG",
+        "AVISITCHG",
+        "TRT01PEG:AVISITCHG",
+    ]
+    assert list(fit.random_covariance) == ["(Intercept)"]
+    # Balanced and complete: contrasts are differences of the plain means.
+    means = long.pivot_table("AVAL", "AVISIT", "TRT01P")
+    table = fit.contrasts("TRT01P", by="AVISIT", reference="CG", weights="equal")
+    assert list(table) == [
+        "contrast",
+        "AVISIT",
+        "estimate",
+        "se",
+        "df",
+        "statistic",
+        "p",
+        "ci_low",
+        "ci_high",
+    ]
+    assert np.allclose(table["estimate"], (means["EG"] - means["CG"]).loc[table["AVISIT"]])
+    assert list(fit.emmeans("TRT01P", by="AVISIT", weights="equal", at=None)) == [
+        "TRT01P",
+        "AVISIT",
+        "estimate",
+        "se",
+        "df",
+        "ci_low",
+        "ci_high",
+    ]
+
+
+def test_compare_groups():
+    row = compare_groups(TRIAL, "CHG", "TRT01P", method="auto")
+    assert list(row) == [
+        "method",
+        "statistic",
+        "df",
+        "p",
+        "estimate",
+        "ci_low",
+        "ci_high",
+        "n1",
+        "n2",
+    ]
+    assert row["method"][0] == "welch"
+    assert np.isclose(row["estimate"][0], -2.5)  # CG minus EG: first minus second level
+
+
+def test_correlate():
+    row = correlate(TRIAL, "BASE", "CHG", method="pearson")
+    assert list(row) == ["r", "ci_low", "ci_high", "p", "n"]
+    assert np.isclose(row["r"][0], np.corrcoef(TRIAL["BASE"], TRIAL["CHG"])[0, 1])
+
+
+def test_icc():
+    table = icc(RATINGS, targets="id", raters="rater", ratings="score")
+    assert list(table["type"]) == [
+        "ICC(1,1)",
+        "ICC(A,1)",
+        "ICC(C,1)",
+        "ICC(1,k)",
+        "ICC(A,k)",
+        "ICC(C,k)",
+    ]
+    assert list(table["icc"].round(2)) == [0.17, 0.29, 0.71, 0.44, 0.62, 0.91]
+
+
+def test_bland_altman():
+    row = bland_altman([1.0, 2, 3, 4], [1.1, 1.9, 3.2, 3.8], confidence=0.95, repeated=None)
+    parts = ["bias", "loa_low", "loa_high"]
+    assert {"n", "sd", *parts, *(f"{p}_ci_{end}" for p in parts for end in ("low", "high"))} <= set(
+        row
+    )
+    assert len(row) == 1
+    assert np.isclose(row["bias"][0], 0)
+
+
+def test_adjust():
+    p = [0.01, np.nan, 0.04, 0.03]
+    assert np.allclose(adjust(p, method="bh"), [0.03, np.nan, 0.04, 0.04], equal_nan=True)
+    assert np.allclose(adjust(p, method="holm"), [0.03, np.nan, 0.06, 0.06], equal_nan=True)
