@@ -1,0 +1,266 @@
+"""The report of a stratum: one HTML page that needs nothing beside it."""
+
+import math
+from pathlib import Path
+from posixpath import relpath
+
+from lungitude.reporting import methods, pages, table, table_agreement
+from lungitude.reporting import results as lookup
+from lungitude.reporting.results import Part
+from lungitude.reporting.table_baseline import title_number
+from lungitude.reporting.table_primary import primary_sentence
+
+ANALYSES = {
+    "baseline": "Description of baseline",
+    "describe": "Description by visit",
+    "ancova": "ANCOVA",
+    "mixed_model": "Mixed model",
+    "mmrm": "MMRM",
+    "agreement": "Agreement",
+    "disposition": "Disposition",
+}
+HEADINGS = {
+    "figure_flow": "Patients and scans",
+    "table_baseline": "Baseline",
+    "table_primary": "Effects",
+    "figure_trend": "Course over the visits",
+    "table_agreement": "Agreement",
+}
+AGREEMENT = {"id": "table_agreement", "title": "Agreement of measurements with readers"}
+
+
+def build(results, context, pieces, scans, files, versions, pages_of_strata):
+    """Write the page.
+
+    Parameters
+    ----------
+    results : Results
+        Of the stratum.
+    context : Context
+    pieces : list of dict
+        In the order of the page: ``display`` (id, number, alias, title), and
+        either ``html`` (a table page) or ``svg`` (a figure), as text.
+    scans : DataFrame
+        One row a scan (USUBJID AVISIT SERIES status stage reason), of the stratum's patients or
+        of all; empty where the trial has no scan.
+    files : list of dict
+        ``label`` and ``href`` (relative to the page) of what was written beside it.
+    versions : dict
+        Software and version.
+    pages_of_strata : list of dict
+        ``label``, ``href`` and ``here`` of all reports of the trial.
+
+    Returns
+    -------
+    str
+        The page.
+    """
+    empty = results.empty
+    shown = []
+    for piece in pieces:
+        display = piece["display"]
+        if "html" in piece:
+            body = pages.display_of(piece["html"])
+        else:
+            label = f"{title_number(display)} {display['title']}"
+            body = pages.inline_svg(piece["svg"], display["id"], label)
+        shown.append(
+            {
+                "id": display["id"],
+                "body": body,
+                "picture": "svg" in piece,
+                "number": title_number(display),
+                "title": display["title"],
+                "heading": HEADINGS.get(display["id"], display["title"]),
+            }
+        )
+    agreement = table_agreement.build(results, context, _display(context, AGREEMENT))
+    if agreement is not None:
+        shown.append(
+            {
+                "id": agreement.id,
+                "body": pages.safe(table.to_html(agreement)),
+                "picture": False,
+                "number": agreement.number,
+                "title": agreement.title,
+                "heading": HEADINGS[agreement.id],
+            }
+        )
+    return pages.render(
+        "report.html.j2",
+        trial=context.trial,
+        stratum=context.stratum,
+        empty=empty,
+        facts=[] if empty else facts(results, context),
+        sentences=[] if empty else primary_sentence(results, context),
+        shown=[] if empty else shown,
+        excluded=exclusions(scans),
+        scan_count=len(scans),
+        reasons=[] if empty else scan_counts(results, context),
+        groups=context.groups,
+        not_estimated=not_estimated(results, context),
+        methods=methods.paragraphs(context, model_lines(results), versions),
+        files=files,
+        navigation=pages_of_strata,
+        digests=[(name, str(value)[:16]) for name, value in context.provenance.items()],
+    )
+
+
+def _display(context, default):
+    return next((d for d in context.plan.get("displays", []) if d["id"] == default["id"]), default)
+
+
+def facts(results, context):
+    """Return the lines of the summary box: label and parts."""
+    sizes = [Part("")]
+    for arm in context.arms:
+        sizes += [
+            Part(f"{arm['label']} "),
+            lookup.count_part(results.size(arm["code"])),
+            Part("; "),
+        ]
+    lines = [
+        ("Patients randomised", [lookup.count_part(results.size(context.total))]),
+        ("By arm", sizes[1:-1]),
+    ]
+    gone = results.get("disposition", "n", group=context.total, level="discontinued")
+    if gone is not None:
+        lines.append(("Discontinued", [lookup.count_part(gone)]))
+    primary = context.plan.get("primary") or {}
+    if primary:
+        absent = []
+        for arm in context.arms:
+            found = results.get(
+                "describe",
+                "missing",
+                primary["parameter"],
+                primary["visit"],
+                arm["code"],
+                level="CHG",
+            )
+            if found is not None:
+                absent += [Part(f"{arm['label']} "), lookup.count_part(found), Part("; ")]
+        name = context.label(primary["parameter"])
+        lines.append(
+            (
+                f"Missing, change of {name} at {primary['visit']}",
+                absent[:-1] or [Part("not counted")],
+            )
+        )
+    return lines
+
+
+def exclusions(scans):
+    """List the excluded scans: patient, visit, series, stage and reason, in this order."""
+    if scans.empty or "status" not in scans:
+        return []
+    rows = scans[scans["status"] == "excluded"]
+    wanted = ["USUBJID", "AVISIT", "SERIES", "stage", "reason"]
+    return [[_text(row.get(name)) for name in wanted] for row in rows.to_dict("records")]
+
+
+def scan_counts(results, context):
+    """Count scans by visit and fate, with an address for each number.
+
+    Returns
+    -------
+    list of dict
+        ``visit``, ``label``, and ``cells``: parts for each arm and for all.
+    """
+    lines = []
+    groups = [code for code, _ in context.groups]
+    for visit in context.visits:
+        name = visit["name"]
+        reasons = results.levels("disposition", "scans_excluded:", name)
+        if not results.levels("disposition", "scans_expected", name):
+            continue
+        for level in ("scans_expected", "scans_evaluable", "scans_excluded", *reasons):
+            cells = [
+                lookup.count_part(
+                    results.get("disposition", "n", visit=name, group=code, level=level)
+                )
+                for code in groups
+            ]
+            kind, _, reason = level.partition(":")
+            lines.append(
+                {
+                    "visit": name,
+                    "label": reason or kind.removeprefix("scans_"),
+                    "indent": bool(reason),
+                    "cells": cells,
+                }
+            )
+    return lines
+
+
+def not_estimated(results, context):
+    """Say what could not be estimated and why, one line a reason.
+
+    Returns
+    -------
+    list of dict
+        ``analysis``, ``reason``, ``what`` (parameters and visits in words) and ``rows`` (how many
+        rows of the results table).
+    """
+    rows = results.rows
+    gone = rows[rows["VALUE"].isna() & (rows["STAT"] != "model") & (rows["NOTE"] != "")]
+    lines = []
+    for (method, note), part in gone.groupby(["METHOD", "NOTE"], sort=False):
+        names = {}
+        for code, visit in zip(part["PARAMCD"], part["AVISIT"], strict=True):
+            names.setdefault(_name(context, code), {})[visit] = None
+        what = "; ".join(
+            f"{name} ({', '.join(filter(None, visits))})" if any(visits) else name
+            for name, visits in names.items()
+        )
+        lines.append(
+            {
+                "analysis": ANALYSES.get(method, method),
+                "reason": note,
+                "what": what,
+                "rows": len(part),
+            }
+        )
+    return lines
+
+
+def _name(context, code):
+    if context.has_parameter(code):
+        return context.label(code)
+    known = {item["column"]: item["label"] for item in context.characteristics}
+    return known.get(code, code)
+
+
+def model_lines(results):
+    """Return the model lines by analysis, in the order of the results table."""
+    found = {}
+    for row in results.where(STAT="model").to_dict("records"):
+        line = row["NOTE"].partition("; not estimated")[0]
+        if line:
+            found.setdefault(row["METHOD"], {})[line] = None
+    return {method: list(lines) for method, lines in found.items()}
+
+
+def of_stratum(scans, subjects, stratum):
+    """Keep the scans of a stratum's patients; all of them where the stratum is the whole trial.
+
+    Parameters
+    ----------
+    scans, subjects : DataFrame
+        `subjects` has USUBJID and the column that ``stratum["column"]`` names, or is None.
+    stratum : dict
+        ``path``; ``column`` and ``value`` for a real stratum.
+    """
+    if subjects is None or not stratum.get("column") or scans.empty:
+        return scans
+    here = subjects.loc[subjects[stratum["column"]].astype(str) == str(stratum["value"]), "USUBJID"]
+    return scans[scans["USUBJID"].isin(set(here))]
+
+
+def relative(path, page):
+    """Return the link from a page to a file, both given relative to one folder."""
+    return relpath(Path(path).as_posix(), Path(page).parent.as_posix())
+
+
+def _text(value):
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)

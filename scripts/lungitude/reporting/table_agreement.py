@@ -1,0 +1,106 @@
+"""Agreement of an automatic measurement with readers: ICC, bias and limits of agreement."""
+
+from lungitude.reporting import results as lookup
+from lungitude.reporting.table import (
+    Column,
+    Marks,
+    Row,
+    Table,
+    cell,
+    finish,
+    mark_not_estimated,
+)
+from lungitude.reporting.table_baseline import title_number
+
+METHOD = "agreement"
+ABBREVIATIONS = [
+    ("ICC", "intraclass correlation, ICC(A,1)"),
+    ("CI", "confidence interval"),
+    ("SD", "standard deviation"),
+]
+
+
+def build(results, context, display):
+    """Build the agreement table; None where the stratum has no such rows.
+
+    Parameters
+    ----------
+    results : Results
+        Rows of method ``agreement``.
+    context : Context
+    display : dict
+        ``id number alias title``.
+    """
+    found = results.where(METHOD=METHOD)
+    pairs = list(
+        dict.fromkeys(zip(found["PARAMCD"], found["AVISIT"], found["COMPARISON"], strict=True))
+    )
+    if not pairs:
+        return None
+    marks, rows, last = Marks(), [], None
+    for parameter, visit, comparison in pairs:
+        if parameter != last:
+            rows.append(Row(cell(context.label_with_unit(parameter)), kind="group"))
+            last = parameter
+        rows.append(_row(results, context, parameter, visit, comparison, marks))
+    notes = [
+        (
+            "",
+            "n, pairs of measurements. Bias, mean difference; the limits of agreement "
+            f"hold 95% of the differences. In brackets, {context.ci_label}.",
+        )
+    ]
+    interval = cell(f"({context.ci_label})")
+    table = Table(
+        id=display["id"],
+        number=title_number(display),
+        title=display["title"],
+        population=context.population_line(METHOD),
+        columns=(
+            Column("Parameter and comparison"),
+            Column("n"),
+            Column("ICC(A,1)", interval),
+            Column("Bias", interval),
+            Column("SD of differences"),
+            Column("Lower limit", interval),
+            Column("Upper limit", interval),
+        ),
+        rows=tuple(rows),
+        footnotes=(*notes, *marks.footnotes()),
+        source=context.source_line([METHOD]),
+    )
+    return finish(table, ABBREVIATIONS)
+
+
+def _row(results, context, parameter, visit, comparison, marks):
+    digits, rounding = context.decimals(parameter) + 1, context.style["rounding"]
+
+    def get(stat):
+        return results.get(METHOD, stat, parameter, visit, comparison=comparison)
+
+    def with_ci(stat, prefix, decimals):
+        found, low, high = get(stat), get(f"{prefix}_ci_low"), get(f"{prefix}_ci_high")
+        mark = mark_not_estimated(found, marks)
+        if low is None or high is None or not found or not found.estimated:
+            return cell(lookup.part(found, decimals, rounding), mark=mark)
+        return cell(
+            lookup.part(found, decimals, rounding),
+            " (",
+            lookup.part(low, decimals, rounding),
+            " to ",
+            lookup.part(high, decimals, rounding),
+            ")",
+            mark=mark,
+        )
+
+    used = get("icc_a1") or get("bias")
+    label = f"{comparison}, {visit}" if visit else comparison
+    cells = (
+        cell(lookup.used_part(used)),
+        with_ci("icc_a1", "icc", 2),
+        with_ci("bias", "bias", digits),
+        cell(lookup.part(get("sd"), digits, rounding)),
+        with_ci("loa_low", "loa_low", digits),
+        with_ci("loa_high", "loa_high", digits),
+    )
+    return Row(cell(label), cells, indent=1)

@@ -1,0 +1,59 @@
+"""Put the displays of one stratum together in one page."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from lungitude import tables
+from lungitude.job import job_log, whole
+from lungitude.reporting import context, report
+from lungitude.reporting.results import Results
+
+TABLE_FILES = [(".html", "page"), (".tsv", "TSV")]
+FIGURE_FILES = [(".svg", "SVG"), (".pdf", "PDF"), (".png", "PNG")]
+
+
+def main(job):
+    """Write the page; a display is a file of its own, and this page only shows it."""
+    trial = context.from_params(job.params, job.input.results)
+    page = str(job.output.report)
+    frame = tables.read_parquet(job.input.results)
+    found = Results(frame, trial.stratum["path"], trial.plan)
+    pieces, files = [], []
+    for display in job.params.displays:
+        path = Path(str(getattr(job.input, display["id"])))
+        kind = path.suffix.lstrip(".")
+        pieces.append({"display": display, kind: path.read_text(encoding="utf-8")})
+        for suffix, name in FIGURE_FILES if kind == "svg" else TABLE_FILES:
+            files.append(
+                {
+                    "label": f"{display['title']} ({name})",
+                    "href": report.relative(path.with_suffix(suffix), page),
+                }
+            )
+    files += [
+        {"label": link["label"], "href": report.relative(link["path"], page)}
+        for link in getattr(job.params, "links", None) or []
+    ]
+    scans = getattr(job.input, "scans", None)
+    scans = tables.read(scans) if scans else pd.DataFrame()
+    subjects = getattr(job.input, "adsl", None)
+    subjects = tables.read_parquet(subjects) if subjects else None
+    scans = report.of_stratum(scans, subjects, trial.stratum)
+    here = trial.stratum["path"]
+    navigation = [
+        {
+            "label": stratum["label"],
+            "here": stratum["path"] == here,
+            "href": f"../{stratum['path']}/{Path(page).name}",
+        }
+        for stratum in job.params.pages
+    ]
+    text = report.build(found, trial, pieces, scans, files, dict(job.params.versions), navigation)
+    with whole(page) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    with job_log(snakemake):
+        main(snakemake)

@@ -1,0 +1,80 @@
+"""Run the reporting scripts on the fixture trial with a stand-in job, as a run would."""
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+from unit import reporting_fixture as fixture
+
+from lungitude import tables
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+SCANS = pd.DataFrame(
+    [
+        ["P001", "Baseline", "hrct_insp", "ok", "", ""],
+        [
+            "<script>alert(1)</script>",
+            "Week 6",
+            "hrct_insp",
+            "excluded",
+            "ingest",
+            "3 slices missing & more",
+        ],
+        ["P003", "Week 12", "hrct_exp", "excluded", "segmentation", "no lungs found"],
+    ],
+    columns=["USUBJID", "AVISIT", "SERIES", "status", "stage", "reason"],
+)
+
+
+def params(stratum, display=None, **changes):
+    """Return the params of a reporting rule."""
+    given = fixture.context(stratum, **changes)
+    names = ("stratum arms visits parameters plan trial provenance characteristics strata").split()
+    values = {name: getattr(given, name) for name in names}
+    if display:
+        values["display"] = fixture.DISPLAYS[display]
+    return SimpleNamespace(**values)
+
+
+def execute(name, inputs, outputs, given):
+    """Run a script's main with a stand-in job."""
+    job = SimpleNamespace(
+        input=SimpleNamespace(**inputs),
+        output=SimpleNamespace(**outputs),
+        params=given,
+        wildcards=[],
+        log=[],
+        rule=name,
+    )
+    runpy.run_path(str(SCRIPTS / f"{name}.py"))["main"](job)
+
+
+def stratum_report(folder, stratum, table=None, scans=SCANS, **changes):
+    """Render every display and the report of a stratum; return the report's path."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    results = folder / "results.parquet"
+    tables.write_parquet(fixture.frame() if table is None else table, results)
+    scans.to_csv(folder / "scans.tsv", sep="\t", index=False)
+    inputs = {"results": results, "scans": folder / "scans.tsv"}
+    for name in fixture.DISPLAYS:
+        kinds = ("html", "tsv") if name.startswith("table") else ("svg", "png", "pdf")
+        outputs = {kind: folder / stratum / f"{name}.{kind}" for kind in kinds}
+        execute(name, {"results": results}, outputs, params(stratum, name, **changes))
+        inputs[name] = outputs[kinds[0]]
+    given = params(stratum, **changes)
+    given.displays = [
+        fixture.DISPLAYS[name]
+        for name in ("figure_flow", "table_baseline", "table_primary", "figure_trend")
+    ]
+    given.versions = {"Lungitude": "0.1.0", "Python": "3.11"}
+    given.pages = [
+        {"path": "all", "label": "All patients"},
+        {"path": "grade1", "label": "Grade I"},
+        {"path": "grade2", "label": "Grade II"},
+    ]
+    given.links = [{"label": "Quality of all scans", "path": f"{folder}/quality.html"}]
+    page = folder / stratum / "report.html"
+    execute("report_stratum", inputs, {"report": page}, given)
+    return page

@@ -1,0 +1,285 @@
+"""Tables: every number has an address and is what stands there; odd trials still give a table."""
+
+import csv
+import html
+import re
+
+import pytest
+from unit import reporting_fixture as fixture
+
+from lungitude.reporting import format as text
+from lungitude.reporting import table, table_agreement, table_baseline, table_primary
+from lungitude.reporting.results import Results
+
+BUILDERS = {"table_baseline": table_baseline.build, "table_primary": table_primary.build}
+NUMBER = re.compile(r"[<>]?-?\d+(?:\.\d+)?|NE")
+
+
+def made(name, stratum="all", arms=2, visits=3, **changes):
+    found = fixture.results(stratum, arms, visits)
+    trial = fixture.context(stratum, arms, visits, **changes)
+    return BUILDERS[name](found, trial, fixture.DISPLAYS[name])
+
+
+def by_address(frame, stratum):
+    found = Results(frame, stratum, fixture.plan())
+    return {number.address: number for number in found._numbers.values()}
+
+
+def same(shown, number, used):
+    """Whether a printed text is the number at some rounding."""
+    if used:
+        return shown == str(number.n)
+    if shown == "NE":
+        return not number.estimated
+    if shown[0] in "<>":
+        return (number.value < float(shown[1:])) == (shown[0] == "<")
+    decimals = len(shown.partition(".")[2])
+    return text.number(number.value, decimals) == shown
+
+
+def check_parts(parts, known):
+    for part in parts:
+        if part.address:
+            address, _, used = part.address.partition("#")
+            assert same(part.text, known[address], used), part
+        else:
+            assert not NUMBER.search(part.text), part
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("stratum", ["all", "grade1", "grade2"])
+@pytest.mark.parametrize("arms", [2, 3])
+def test_each_number_of_a_cell_is_found_in_the_results(name, stratum, arms):
+    known = by_address(fixture.frame(arms), stratum)
+    rendered = made(name, stratum, arms)
+    cells = [c for row in rendered.rows for c in row.cells] + [c.sub for c in rendered.columns]
+    assert sum(bool(part.address) for c in cells for part in c.parts) > 30
+    for c in cells:
+        if not c.text.startswith(("(95% CI)", "mean")):
+            check_parts(c.parts, known)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_html_and_tsv_show_the_same_numbers(name):
+    rendered = made(name)
+    page = table.to_html(rendered)
+    body = page[page.index("<tbody") : page.index("</table>")]
+    cells = [
+        html.unescape(re.sub(r"<sup>.*?</sup>|<[^>]*>", "", c)).replace("\u2212", "-")
+        for c in re.findall(r"<td>(.*?)</td>", body)
+    ]
+    lines = list(csv.reader(table.to_tsv(rendered).splitlines(), delimiter="\t"))
+    assert len({len(line) for line in lines}) == 1
+    assert cells == [value for line in lines[1:] for value in line[3:]]
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_html_keeps_the_address_of_each_number(name):
+    rendered = made(name)
+    page = table.to_html(rendered)
+    addresses = re.findall(r'data-address="([^"]*)"', page)
+    wanted = [
+        part.address for row in rendered.rows for c in row.cells for part in c.parts if part.address
+    ]
+    assert set(wanted) <= set(map(html.unescape, addresses))
+    if name == "table_primary":
+        assert "ancova.VO2MAX.week12.all||EG - CG||estimate" in addresses
+
+
+def test_baseline_rows():
+    rendered = made("table_baseline")
+    labels = [(row.kind, row.label.text) for row in rendered.rows]
+    assert labels == [
+        ("section", "Demographics"),
+        ("group", "Age, years"),
+        ("data", "Mean (SD)"),
+        ("data", "Median (Q1\u2013Q3)"),
+        ("group", "Male, n (%)"),
+        ("section", "History"),
+        ("group", "Smoking, n (%)"),
+        ("data", "Never"),
+        ("data", "Former"),
+        ("data", "Current"),
+        ("data", "Missing"),
+    ]
+    assert [c.label for c in rendered.columns] == [
+        "Characteristic",
+        "Cardiopulmonary rehabilitation",
+        "Usual care",
+        "Total",
+        "SMD",
+    ]
+    assert [c.sub.text for c in rendered.columns[1:4]] == ["(N=200)", "(N=200)", "(N=400)"]
+    never = rendered.rows[7].cells
+    assert [c.text for c in never] == ["0", "0", "0", ""]  # no percentage for a count of zero
+    assert rendered.rows[2].cells[0].text.endswith("(7.3)")  # 7.25, away from zero
+    assert rendered.rows[4].cells[-1].text == "0.00"  # -0.004, no minus zero
+    assert any("not tested" in note for _, note in rendered.footnotes)
+
+
+def test_baseline_has_no_total_with_one_arm():
+    frame = fixture.frame()
+    frame = frame[
+        (frame["GROUP"] != "TOTAL") & (frame["GROUP"] != "CG") & (frame["COMPARISON"] == "")
+    ]
+    found = fixture.results(table=frame)
+    rendered = table_baseline.build(
+        found, fixture.context(arms=1), fixture.DISPLAYS["table_baseline"]
+    )
+    assert [c.label for c in rendered.columns] == [
+        "Characteristic",
+        "Cardiopulmonary rehabilitation",
+    ]
+
+
+def test_primary_table_has_the_model_line_and_the_families():
+    rendered = made("table_primary")
+    notes = [note for _, note in rendered.footnotes]
+    assert f"Model: {fixture.MODEL}." in notes
+    assert any(
+        "Benjamini-Hochberg" in note and "Imaging biomarkers (3 tests)" in note for note in notes
+    )
+    assert any("Holm" in note for note in notes)
+    sections = [row.label.text for row in rendered.rows if row.kind == "section"]
+    assert sections == ["Primary endpoint", "Imaging biomarkers", "Clinical endpoints"]
+    labels = [c.label for c in rendered.columns]
+    assert labels[-2:] == ["Adjusted p", "Interaction p"]
+    first = rendered.rows[2].cells
+    assert first[0].text == "196/200"
+    assert first[-2].text == "\u2013"  # the primary endpoint is alone in its family
+    assert first[-1].text == "0.0413"
+
+
+def test_primary_table_of_a_stratum_says_that_p_is_not_adjusted():
+    rendered = made("table_primary", "grade1")
+    assert "Adjusted p" not in [c.label for c in rendered.columns]
+    assert any("not adjusted" in note for _, note in rendered.footnotes)
+
+
+def test_another_model_line_gets_a_footnote_of_its_own():
+    frame = fixture.frame()
+    other = (frame["STAT"] == "model") & (frame["PARAMCD"] == "FEV1")
+    frame.loc[other & (frame["METHOD"] == "ancova"), "NOTE"] = "log scale; not estimated: x"
+    rendered = table_primary.build(
+        fixture.results(table=frame), fixture.context(), fixture.DISPLAYS["table_primary"]
+    )
+    assert ("a", "Model: log scale.") in rendered.footnotes
+    marked = [row.label.text for row in rendered.rows if row.label.mark]
+    assert marked == ["FEV1, L: Week 12"]
+
+
+def test_one_patient_stratum_says_why_nothing_is_estimated():
+    rendered = made("table_primary", "grade2")
+    assert ("a", "Not estimated: 1 patient in an arm") in rendered.footnotes
+    cells = rendered.rows[2].cells
+    assert (cells[4].text, cells[4].mark) == ("NE", "a")
+    assert any("NE, not estimated" in note for _, note in rendered.footnotes)
+
+
+def test_a_parameter_on_the_log_scale_is_shown_as_ratio():
+    frame = fixture.frame()
+    rows = frame[(frame["PARAMCD"] == "FEV1") & (frame["METHOD"] == "ancova")]
+    for stat, ratio in (
+        ("estimate", "ratio"),
+        ("emmean", "ratio"),
+        ("ci_low", "ratio_ci_low"),
+        ("ci_high", "ratio_ci_high"),
+    ):
+        extra = rows[rows["STAT"] == stat].assign(
+            STAT=ratio, VALUE=1.234, NOTE="ratio of geometric means"
+        )
+        frame = type(frame)(frame.to_dict("records") + extra.to_dict("records"))
+    trial = fixture.context()
+    next(p for p in trial.parameters if p["PARAMCD"] == "FEV1")["TRANSFORM"] = "log"
+    rendered = table_primary.build(
+        fixture.results(table=frame), trial, fixture.DISPLAYS["table_primary"]
+    )
+    start = next(i for i, r in enumerate(rendered.rows) if r.label.text.startswith("FEV1"))
+    assert rendered.rows[start + 1].cells[4].text == "1.23 (1.23 to 1.23)"
+    assert any("Ratio of geometric means" in note for _, note in rendered.footnotes)
+
+
+def test_empty_stratum_gives_a_table_that_says_so():
+    for name in BUILDERS:
+        rendered = made(name, "nobody")
+        assert rendered.rows == ()
+        assert table.NO_DATA in table.to_html(rendered)
+        assert len(table.to_tsv(rendered).splitlines()) == 1
+
+
+def test_stratum_of_zero_randomised_is_empty():
+    frame = fixture.frame()
+    frame = frame[(frame["STRATUM"] == "grade2") & (frame["METHOD"] == "disposition")]
+    assert Results(frame.assign(VALUE=0.0), "grade2", fixture.plan()).empty
+    assert not fixture.results("grade2").empty
+
+
+def test_three_arms_compare_each_with_the_reference():
+    rendered = made("table_primary", arms=3)
+    arms = rendered.rows[2:5]
+    assert [row.label.text for row in arms] == [
+        "Cardiopulmonary rehabilitation",
+        "Usual care",
+        "Breathing training alone",
+    ]
+    assert [row.cells[4].text == "reference" for row in arms] == [False, True, False]
+    assert "\u2013" not in arms[2].cells[4].text
+
+
+def test_one_visit_after_baseline():
+    rendered = made("table_primary", visits=2)
+    assert len(rendered.rows) > 10
+    assert rendered.columns[3].label == "Week 12"
+
+
+def test_p_style_of_the_display():
+    trial = fixture.context(p_style="jmir")
+    rendered = table_primary.build(fixture.results(), trial, fixture.DISPLAYS["table_primary"])
+    assert rendered.rows[2].cells[-1].text == ".04"
+
+
+def test_hostile_labels_are_escaped():
+    trial = fixture.context()
+    trial.parameters[0]["PARAM"] = "<script>alert(1)</script>"
+    display = {**fixture.DISPLAYS["table_primary"], "title": 'a "quoted" <b>title</b>'}
+    rendered = table_primary.build(fixture.results(), trial, display)
+    page = table.to_page(rendered, trial.trial)
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "<b>" not in page
+
+
+def test_two_rows_for_one_question_are_refused():
+    frame = fixture.frame()
+    frame = type(frame)(frame.to_dict("records") + frame.head(1).to_dict("records"))
+    with pytest.raises(ValueError, match="one address"):
+        fixture.results(table=frame)
+
+
+def test_unknown_parameter_names_the_sheet():
+    with pytest.raises(ValueError, match=r"parameters\.tsv"):
+        fixture.context().parameter("NOPE")
+
+
+def test_agreement_table():
+    trial = fixture.context()
+    display = {"id": "table_agreement", "title": "Agreement"}
+    rendered = table_agreement.build(fixture.results(), trial, display)
+    assert [c.text for c in rendered.rows[1].cells] == [
+        "60",
+        "0.91 (0.88 to 0.94)",
+        "-0.35 (-0.60 to -0.10)",
+        "1.40",
+        "-3.10 (-3.50 to -2.70)",
+        "2.40 (2.00 to 2.80)",
+    ]
+    assert table_agreement.build(fixture.results("grade1"), trial, display) is None
+
+
+def test_footnote_letters_go_beyond_z():
+    marks = table.Marks()
+    letters = [marks(f"note {index}") for index in range(28)]
+    assert letters[0] == "a"
+    assert letters[25:] == ["z", "aa", "ab"]
+    assert marks("note 3") == "d"
