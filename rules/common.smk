@@ -1,0 +1,282 @@
+# The trial, checked as a whole before any job starts, and what rules ask of it. No rules here.
+# The figures of a run never depend on the number of cores: each kernel library gets one thread.
+import functools
+import os
+import sys
+from pathlib import Path
+
+# First, so that a copy of the project uses its own library even where another one is installed.
+sys.path.insert(0, f"{workflow.basedir}/scripts")
+
+from lungitude import provenance, summary, tables, trial as trials
+
+THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+)
+os.environ.update(dict.fromkeys(THREADS, "1"), PYTHONHASHSEED="0")
+
+
+def stop(*lines):
+    """End with plain lines in place of a traceback."""
+    print(*lines, sep="\n", file=sys.stderr)
+    raise SystemExit(1)
+
+
+if not config:
+    stop("Which trial? Name its folder: snakemake --configfile config/demo/config.yaml")
+
+try:
+    TRIAL = trials.load(workflow.configfiles[-1], config)
+except trials.TrialError as error:
+    count = len(error.problems)
+    stop(f"{count} problem{'s' * (count > 1)}; nothing was run.", *error.brief())
+
+
+pathvars:
+    results=f"results/{TRIAL.config['trial']}",
+
+
+RESULTS = f"results/{TRIAL.config['trial']}"
+SETTINGS = TRIAL.config
+IMAGING = SETTINGS.get("imaging", {})
+PLAN = TRIAL.plan or {}
+SCANS = TRIAL.scans
+VISITS = {visit["path"]: visit for visit in SETTINGS["visits"]}
+STRATA = {stratum["path"]: stratum for stratum in TRIAL.strata}
+SCAN_OF = SCANS.set_index(["USUBJID", "visit", "SERIES"]).sort_index()
+SERIES_OF = SCANS.groupby(["USUBJID", "visit"])["SERIES"].agg(list).to_dict()
+SCANS_ROOT = trials.scans_root(SETTINGS)
+PHANTOM = SETTINGS.get("phantom")
+
+
+wildcard_constraints:
+    subject=r"[A-Za-z0-9][A-Za-z0-9._-]*",
+    visit=r"[a-z][a-z0-9_]*",
+    series=r"[a-z][a-z0-9_]*",
+    stratum=r"[a-z][a-z0-9_]*",
+    method=r"[a-z][a-z0-9_]*",
+
+
+def code(script):
+    """Digest of a script and the library modules that it reaches: a change reruns its jobs."""
+    return provenance.digest(script)
+
+
+def scan_path(wildcards):
+    """Where a scan lies: given in scans.tsv, or made from the phantom's record."""
+    return str(SCANS_ROOT / SCAN_OF.at[(*wildcards,), "PATH"])
+
+
+def scan_state(wildcards, input):
+    """Number, size and date of a scan's files; those of the phantom are made by a job."""
+    if PHANTOM and Path(input.scan).is_relative_to(PHANTOM["root"]):
+        return "made by render_scans"
+    return provenance.fingerprint(input.scan)
+
+
+def scan_labels(wildcards):
+    """The label map of other software for a scan, if scans.tsv names one."""
+    labels = SCAN_OF.at[(*wildcards,), "LABELS"] if "LABELS" in SCAN_OF else None
+    return [str(SCANS_ROOT / labels)] if isinstance(labels, str) else []
+
+
+def identity(wildcards):
+    """The columns that name a row of a visit's or a scan's table."""
+    return {
+        "USUBJID": wildcards.subject,
+        "AVISIT": VISITS[wildcards.visit]["name"],
+        "SERIES": getattr(wildcards, "series", "visit"),
+    }
+
+
+# (subject, visit) with an inspiration; of these, with an expiration too; with an earlier baseline.
+INSPIRED = [
+    pair for pair, series in SERIES_OF.items() if IMAGING.get("inspiration") in series
+]
+PAIRED = [pair for pair in INSPIRED if IMAGING.get("expiration") in SERIES_OF[pair]]
+FOLLOWED = [
+    (subject, visit)
+    for subject, visit in INSPIRED
+    if not VISITS[visit]["baseline"] and (subject, TRIAL.baseline["path"]) in INSPIRED
+]
+
+
+def per_scan(name):
+    """A file of every scan."""
+    return [
+        f"{RESULTS}/visit/{scan.USUBJID}/{scan.visit}/{scan.SERIES}/{name}"
+        for scan in SCANS.itertuples()
+    ]
+
+
+def per_pair(name):
+    """A file of every visit that has inspiration and expiration."""
+    return [f"{RESULTS}/visit/{subject}/{visit}/{name}" for subject, visit in PAIRED]
+
+
+def per_change(name):
+    """A file of every follow-up that is registered to its baseline."""
+    return [
+        f"{RESULTS}/subject/{subject}/{visit}_to_baseline/{name}"
+        for subject, visit in FOLLOWED
+    ]
+
+
+def visit_file(role, name):
+    """A file of the inspiration or expiration of the visit at hand, as a path with wildcards."""
+    return f"{RESULTS}/visit/{{subject}}/{{visit}}/{IMAGING.get(role, role)}/{name}"
+
+
+def baseline_file(role, name):
+    """The same of the patient's baseline."""
+    return visit_file(role, name).replace("{visit}", TRIAL.baseline["path"])
+
+
+def sheet(name):
+    """A sheet of the trial; nothing where it has none."""
+    return str(TRIAL.paths[name]) if name in TRIAL.paths else []
+
+
+def phantom_truth(wildcards):
+    """The row of the phantom's sheet that a visit's scans are made from."""
+    frame = phantom_records()
+    return frame.loc[(wildcards.subject, VISITS[wildcards.visit]["name"])].to_dict()
+
+
+@functools.cache
+def phantom_records():
+    """The phantom's sheet, one row a visit."""
+    path = TRIAL.folder / PHANTOM["records"]
+    return tables.read(path).set_index(["USUBJID", "AVISIT"], drop=False)
+
+
+def expected_scans():
+    """The columns of scans.tsv that name a scan, as rows."""
+    return SCANS.reindex(columns=["USUBJID", "AVISIT", "SERIES", "ADT"]).to_dict(
+        "records"
+    )
+
+
+def analysis_input(wildcards):
+    """The data sets of an analysis; scans count for the flow, reads for agreement."""
+    files = {
+        name: f"{RESULTS}/cohort/{name}.parquet" for name in ("adsl", "adqct", "adfun")
+    }
+    files["parameters"] = sheet("parameters")
+    if wildcards.method == "disposition":
+        files["scans"] = f"{RESULTS}/cohort/scans.tsv"
+    if wildcards.method == "agreement":
+        files = {
+            "adsl": files["adsl"],
+            "parameters": files["parameters"],
+            "reads": sheet("reads"),
+        }
+    return files
+
+
+TITLES = {key: SETTINGS.get(key) for key in ("trial", "title", "synthetic", "data_cut")}
+TITLES["name"] = TITLES.pop("trial")
+# The numbers of a display come from these scripts and its own.
+NUMBERS = ["gather_measurements", "derive_adam", "gather_results"]
+NUMBERS += [f"analyse_{method}" for method in PLAN.get("analyses", ())]
+
+
+def reporting(script):
+    """The params that every display and page shares."""
+    return {
+        "stratum": lambda wildcards: STRATA[wildcards.stratum],
+        "arms": SETTINGS["arms"],
+        "visits": SETTINGS["visits"],
+        "strata": SETTINGS["strata"],
+        "characteristics": SETTINGS["characteristics"],
+        "parameters": parameter_rows(),
+        "plan": PLAN,
+        "trial": TITLES,
+        "provenance": {
+            "plan": provenance.digest_of_text(PLAN),
+            "code": provenance.digest_of_text(
+                [code(name) for name in (*NUMBERS, script)]
+            ),
+        },
+        "code": code(script),
+    }
+
+
+def display(name):
+    """The entry of a display in the plan."""
+    return next((item for item in PLAN.get("displays", []) if item["id"] == name), {})
+
+
+def display_files(wildcards):
+    """The displays that the plan asks for, by id."""
+    return {
+        item["id"]: f"{RESULTS}/report/{wildcards.stratum}/{item['id']}."
+        + ("html" if item["id"].startswith("table") else "svg")
+        for item in PLAN.get("displays", [])
+    }
+
+
+def links_of_report():
+    """Other files of the run that a report points to."""
+    links = [
+        {
+            "label": "All results, one row a statistic",
+            "path": f"{RESULTS}/analysis/results.tsv",
+        },
+        {"label": "Measurements", "path": f"{RESULTS}/cohort/measurements.tsv"},
+        {
+            "label": "Analysis data set of patients (ADSL)",
+            "path": f"{RESULTS}/cohort/adsl.tsv",
+        },
+        {
+            "label": "Analysis data set of imaging (ADQCT)",
+            "path": f"{RESULTS}/cohort/adqct.tsv",
+        },
+        {
+            "label": "Analysis data set of function (ADFUN)",
+            "path": f"{RESULTS}/cohort/adfun.tsv",
+        },
+    ]
+    if len(SCANS):
+        page = f"{RESULTS}/report/quality.html"
+        links.append({"label": "Quality of all scans", "path": page})
+    return links
+
+
+def parameter_rows():
+    """The rows of parameters.tsv as plain values; empty cells are left out."""
+    rows = tables.read(sheet("parameters")).to_dict("records")
+    return [{k: v for k, v in row.items() if v == v} for row in rows]
+
+
+def imaging_files():
+    """All that is made of scans, before anything of the cohort."""
+    return [
+        *per_scan("parenchyma.tsv"),
+        *per_scan("quality.tsv"),
+        *per_pair("prm/prm.tsv"),
+        *per_change("registration.json"),
+    ]
+
+
+def targets():
+    """What the whole run makes of this trial, the report, or what its folder suffices for."""
+    if len(SCANS) and SETTINGS["skip_without_scans"] and not SCANS_ROOT.exists():
+        print(
+            f"Trial '{SETTINGS['trial']}' is skipped: there is no folder '{SCANS_ROOT}'. "
+            "Name yours as scans_root in its config.yaml.",
+            file=sys.stderr,
+        )
+        return []
+    pages = [f"{RESULTS}/report/quality.html"] if len(SCANS) else []
+    if not TRIAL.planned:
+        return [f"{RESULTS}/cohort/measurements.tsv", *pages]
+    return [
+        *expand(f"{RESULTS}/report/{{stratum}}/report.html", stratum=STRATA),
+        *pages,
+    ]

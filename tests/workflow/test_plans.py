@@ -1,0 +1,100 @@
+"""Dry runs: which jobs a trial needs, by what its folder holds."""
+
+import re
+import shutil
+
+import pandas as pd
+
+from helpers import ROOT, edit_yaml, snakemake
+
+
+def jobs(folder, *targets):
+    """Count the planned jobs of each rule."""
+    run = snakemake(folder, "-n", "--quiet", "rules", "--", *targets)
+    counts = re.findall(r"^(\w+)\s+(\d+)$", run.stdout + run.stderr, flags=re.MULTILINE)
+    return {rule: int(count) for rule, count in counts}
+
+
+def scanned(drawn, tmp_path, keep, name="tiny"):
+    """Copy the drawn trial, keeping the scans for which `keep` holds."""
+    folder = tmp_path / "config" / name
+    shutil.copytree(drawn, folder)
+    scans = pd.read_csv(folder / "scans.tsv", sep="\t", dtype=str, keep_default_na=False)
+    scans[scans.apply(keep, axis=1)].to_csv(folder / "scans.tsv", sep="\t", index=False)
+    return folder
+
+
+def complete(drawn, count=1):
+    """Patients with both series at all three visits."""
+    scans = pd.read_csv(drawn / "scans.tsv", sep="\t", dtype=str)
+    sizes = scans.groupby("USUBJID").size()
+    return list(sizes.index[sizes == 6][:count])
+
+
+def test_tables_only_needs_no_imaging(tiny):
+    found = jobs(tiny)
+    imaging = {"ingest_scan", "segment_lungs", "register_exp_to_insp", "report_quality"}
+    assert not imaging & set(found)
+    assert found["report_stratum"] == 5
+    assert found["gather_measurements"] == found["derive_adam"] == 1
+
+
+def test_one_patient(drawn, tmp_path):
+    (one,) = complete(drawn)
+    found = jobs(scanned(drawn, tmp_path, lambda s: one == s.USUBJID))
+    assert found["render_scans"] == 3
+    assert found["ingest_scan"] == found["segment_lungs"] == found["measure_parenchyma"] == 6
+    assert found["register_exp_to_insp"] == found["measure_prm"] == 3
+    assert found["register_to_baseline"] == 2
+
+
+def test_a_missing_visit(drawn, tmp_path):
+    (one,) = complete(drawn)
+    folder = scanned(drawn, tmp_path, lambda s: one == s.USUBJID and s.AVISIT != "Week 12")
+    found = jobs(folder)
+    assert found["register_exp_to_insp"] == 2
+    assert found["register_to_baseline"] == 1
+
+
+def test_no_expiration_series(drawn, tmp_path):
+    (one,) = complete(drawn)
+    folder = scanned(drawn, tmp_path, lambda s: one == s.USUBJID and s.SERIES == "hrct_insp")
+    found = jobs(folder)
+    assert "register_exp_to_insp" not in found
+    assert "measure_prm" not in found
+    assert found["register_to_baseline"] == 2
+
+
+def test_a_missing_baseline_scan(drawn, tmp_path):
+    (one,) = complete(drawn)
+    folder = scanned(drawn, tmp_path, lambda s: one == s.USUBJID and s.AVISIT != "Baseline")
+    assert "register_to_baseline" not in jobs(folder)
+
+
+def test_one_number_gives_more_patients_scans(drawn, tmp_path):
+    folder = scanned(drawn, tmp_path, lambda s: True)
+    before = jobs(folder)["render_scans"]
+    edit_yaml(folder / "config.yaml", lambda c: c["imaging"].update(max_subjects=16))
+    assert jobs(folder)["render_scans"] > before
+
+
+def test_without_a_plan_there_are_measurements_and_no_analysis(drawn, tmp_path):
+    (one,) = complete(drawn)
+    folder = scanned(drawn, tmp_path, lambda s: one == s.USUBJID)
+    (folder / "plan.yaml").unlink()
+    found = jobs(folder)
+    assert "analyse" not in found
+    assert found["gather_measurements"] == found["report_quality"] == 1
+
+
+def test_public_without_its_folder_says_so(tmp_path):
+    folder = tmp_path / "config" / "public"
+    shutil.copytree(ROOT / "config" / "public", folder)
+    run = snakemake(folder)
+    assert "Trial 'public' is skipped: there is no folder" in run.stderr
+    assert not (tmp_path / "results" / "public" / "report").exists()
+
+
+def test_targets_of_each_level(tiny):
+    assert "analyse" not in jobs(tiny, "measurements")
+    assert "report_stratum" not in jobs(tiny, "analysis")
