@@ -47,7 +47,8 @@ def adsl(
         USUBJID AVISIT PARAMCD AVAL; tells who attended the last visit and who has what the plan
         requires.
     data_cut : str, optional
-        ISO date; later events and measurements do not count.
+        ISO date; later events and measurements do not count, and a patient randomised later is
+        in no analysis set.
     study : str
 
     Returns
@@ -89,7 +90,7 @@ def adsl(
     table = table.assign(**{column: status[column] for column in status})
     rules = {**DEFAULT_POPULATIONS, **(populations or {})}
     for name, rule in rules.items():
-        table[flag_of(name)] = population(table, rule, known, taken, name)
+        table[flag_of(name)] = population(table, rule, known, taken, name, data_cut)
     flags = [flag_of(name) for name in rules]
     columns = [
         "STUDYID",
@@ -242,7 +243,8 @@ def stratum_of(subjects, factor):
 def end_of_study(subjects, visits, events, measurements, data_cut=None):
     """EOSSTT, EOSDT and DCSREAS of each patient.
 
-    DISCONTINUED: a discontinuation or death is recorded; the earliest counts. COMPLETED: the last
+    DISCONTINUED: a discontinuation or death is recorded; the earliest counts, of one day the death.
+    The reason of a death is "Death"; its cause stays in the events. COMPLETED: the last
     visit has a measurement; or it is due and the trial records discontinuations, so that a last
     visit without data is a missed visit. ONGOING: the last visit is not due at the data cut. A
     patient who is none of these, in a trial without an events sheet, is DISCONTINUED with reason
@@ -269,28 +271,30 @@ def end_of_study(subjects, visits, events, measurements, data_cut=None):
         frame.loc[lost, ["EOSSTT", "DCSREAS"]] = ["DISCONTINUED", "Not recorded"]
         return frame
     ends = events.loc[events["EVENT"].isin(ENDS)]
-    ends = ends.sort_values(["USUBJID", "ADT"], kind="stable").drop_duplicates("USUBJID")
+    ends = ends.assign(LATER=ends["EVENT"] != "death")
+    ends = ends.sort_values(["USUBJID", "ADT", "LATER"], kind="stable").drop_duplicates("USUBJID")
     ends = ends.set_index("USUBJID")
     gone = subjects["USUBJID"].isin(ends.index)
     who = subjects.loc[gone, "USUBJID"]
-    unsaid = ends["EVENT"].map({"death": "Death", "discontinuation": "Not recorded"})
-    reason = ends["REASON"].where(ends["REASON"].notna(), unsaid)
+    reason = ends["REASON"].where(ends["REASON"].notna(), "Not recorded")
+    reason = reason.mask(ends["EVENT"] == "death", "Death")
     frame.loc[gone, "EOSSTT"] = "DISCONTINUED"
     frame.loc[gone, "EOSDT"] = who.map(ends["ADT"])
     frame.loc[gone, "DCSREAS"] = who.map(reason)
     return frame
 
 
-def population(subjects, rule, events, measurements, name="population"):
+def population(subjects, rule, events, measurements, name="population", data_cut=None):
     """Flag Y or N of an analysis set.
 
-    ``randomised`` takes everybody with an arm, ``completers`` those of them who completed; both
-    then lose patients with an event of `no_events` or without a value that `require` names.
+    ``randomised`` takes everybody with an arm who was randomised by the data cut, ``completers``
+    those of them who completed; both then lose patients with an event of `no_events` or without a
+    value that `require` names.
     """
     kind = rule["rule"]
     if kind not in ("randomised", "completers"):
         raise ValueError(f"{name}: rule {kind!r} is not one of 'randomised', 'completers'")
-    member = subjects["TRT01P"].notna()
+    member = subjects["TRT01P"].notna() & (analysed(subjects["RANDDT"], data_cut) == "Y")
     if kind == "completers":
         member &= subjects["EOSSTT"] == "COMPLETED"
     barred = events.loc[events["EVENT"].isin(rule.get("no_events") or []), "USUBJID"]

@@ -135,6 +135,15 @@ def test_without_randomisation_nobody_is_in_a_population():
             None,
             {"003": ("DISCONTINUED", "Moved")},
         ),
+        # of one day: the death, whatever its cause
+        (
+            [
+                ("003", "discontinuation", "2024-03-01", "Withdrew"),
+                ("003", "death", "2024-03-01", "Cardiovascular"),
+            ],
+            None,
+            {"003": ("DISCONTINUED", "Death")},
+        ),
         # after the data cut, or not due at it
         (
             [("003", "discontinuation", "2024-05-20", "Moved")],
@@ -179,6 +188,20 @@ def test_populations(rule, expected):
     )
     table = make(events=events, populations={"PP": rule})
     assert "".join(table["PPROTFL"]) == expected
+
+
+def test_patient_randomised_after_the_cut_is_in_no_population():
+    everybody = pd.concat([RANDOMISATION, frame("USUBJID ARM", ("004", "CG"))])
+    early, late = (
+        make(randomisation=everybody, data_cut=cut).set_index("USUBJID")
+        for cut in ("2024-05-31", "2024-06-01")
+    )
+    assert list(early["ITTFL"]) == ["Y", "Y", "Y", "N"]
+    assert list(late["ITTFL"]) == ["Y", "Y", "Y", "Y"]
+    undated = make(
+        randomisation=everybody, data_cut="2024-05-31", subjects=SUBJECTS[SUBJECTS.columns[:-1]]
+    )
+    assert set(undated["ITTFL"]) == {"Y"}
 
 
 def test_value_after_the_cut_is_not_what_the_plan_requires():

@@ -318,6 +318,47 @@ def test_parameter_of_one_visit_has_no_change():
     assert set(pick(trial.run(describe, {}), PARAMCD="CACS")["AVISIT"]) == {"Baseline"}
 
 
+def test_who_is_left_out_of_a_model_is_counted_with_the_reason():
+    def edit(subjects, measurements, events):
+        subjects.loc[subjects["USUBJID"].isin(["S000", "S001", "S003"]), "AGE"] = np.nan
+        low = measurements["USUBJID"].isin(["S002", "S004"]) & (measurements["PARAMCD"] == "CACS")
+        measurements.loc[low & (measurements["AVISIT"] == "Week 6"), "AVAL"] = -2.0
+        # who has no change is missing, not left out
+        gone = (measurements["USUBJID"] == "S001") & (measurements["AVISIT"] == "Week 12")
+        return subjects, measurements.loc[~gone], events
+
+    table = pick(Trial(edit=edit).run(ancova), STRATUM="all")
+    plain = pick(table, STAT="left_out", PARAMCD="FEV1").set_index(["AVISIT", "GROUP"])
+    assert dict(plain["VALUE"]) == {
+        ("Week 6", "EG"): 1,
+        ("Week 6", "CG"): 2,
+        ("Week 12", "EG"): 1,
+        ("Week 12", "CG"): 1,
+    }
+    assert set(plain["NOTE"]) == {"AGE missing"}
+    assert plain.loc[("Week 12", "CG"), "N"] == 39
+    log = pick(table, STAT="left_out", PARAMCD="CACS", AVISIT="Week 6", GROUP="EG").iloc[0]
+    assert (log["VALUE"], log["N"]) == (3, 40)
+    assert log["NOTE"] == "AGE missing; no CHG on the log1p scale"
+    means = pick(table, STAT="emmean", PARAMCD="CACS", AVISIT="Week 6").set_index("GROUP")
+    assert dict(means["N"]) == {"EG": 37, "CG": 38}
+    assert pick(Trial().run(ancova), STAT="left_out").empty
+
+
+def test_arm_of_one_patient_counts_in_no_model():
+    trial = Trial(n=81, arms=("EG", "XG", "CG"))
+    alone = trial.adsl["TRT01P"] == "XG"
+    trial.adsl.loc[alone & (trial.adsl["USUBJID"] != "S001"), "ITTFL"] = "N"
+    for method in (ancova, mixed_model):
+        table = pick(trial.run(method), STRATUM="all", PARAMCD="FEV1", AVISIT="Week 12")
+        row = pick(table, STAT="estimate", COMPARISON="EG - CG").iloc[0]
+        assert (np.isfinite(row["VALUE"]), row["N"]) == (True, 54)
+        row = pick(table, STAT="estimate", COMPARISON="XG - CG").iloc[0]
+        assert row["NOTE"] == "not estimated: 1 patient in XG"
+    test = pick(trial.run(ancova), STAT="interaction_F", PARAMCD="FEV1", AVISIT="Week 12").iloc[0]
+    assert (test["N"], test["NOTE"]) == (54, "")
+
+
 def test_many_sites_as_stratum():
     trial = Trial(n=120, levels=[f"site{i}" for i in range(12)])
     table = trial.run(ancova)
@@ -519,6 +560,16 @@ def test_agreement(trial):
         pick(table, STAT="icc_a1", COMPARISON="reader: repeat 1 - 2", STRATUM="all")["N"]
     ) == {40}
     assert set(table["STRATUM"]) == {"all", "gold1", "gold2"}
+
+
+def test_interval_of_several_pairs_a_patient_says_what_it_takes_for_granted(trial):
+    one = reads(trial)
+    table = agreement(
+        trial.adsl, pd.concat([one, one.assign(AVISIT="Week 6")]), PARAMETERS, {}, trial.strata
+    )
+    notes = pick(table, COMPARISON="network - reader", STRATUM="all").set_index("STAT")["NOTE"]
+    assert notes["icc_ci_low"] == "several pairs a patient; taken as independent"
+    assert notes["loa_low"] == "several pairs a patient"
 
 
 def test_agreement_of_too_few_pairs(trial):

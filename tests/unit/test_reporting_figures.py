@@ -78,11 +78,38 @@ def test_flow_shows_zeros_and_counts_of_the_results():
     assert "Lost to follow-up (n = 4)" in lines
     assert "Peak oxygen uptake, Week 12" in lines
     values = {n.address: n.value for n in found._numbers.values()}
+    sizes = {n.address: n.n for n in found._numbers.values()}
     for box in placed.boxes:
         for line in box.lines:
             for part in line.parts:
-                if part.address:
-                    assert values[part.address] == int(part.text)
+                address, _, used = part.address.partition("#")
+                if address:
+                    assert (sizes if used else values)[address] == int(part.text)
+
+
+def test_flow_says_who_is_in_the_model_and_who_was_measured():
+    """A covariate that is missing costs the model patients; flow and table of effects agree."""
+    frame = fixture.frame()
+    row = (frame["METHOD"] == "ancova") & (frame["PARAMCD"] == "VO2MAX")
+    row &= (frame["STAT"] == "emmean") & (frame["GROUP"] == "EG") & (frame["STRATUM"] == "all")
+    frame.loc[row & (frame["AVISIT"] == "Week 12"), "N"] = 151
+    placed = figure_flow.layout(fixture.results(table=frame), fixture.context())
+    lines = [line.text.replace("\u00a0", " ") for box in placed.boxes for line in box.lines]
+    end = lines.index("Analysed (n = 151)")
+    assert lines[end : end + 3] == [
+        "Analysed (n = 151)",
+        "Peak oxygen uptake, Week 12",
+        "measured (n = 196)",
+    ]
+
+
+def test_flow_without_a_model_counts_who_was_measured():
+    frame = fixture.frame()
+    placed = figure_flow.layout(
+        fixture.results(table=frame[frame["METHOD"] == "disposition"]), fixture.context()
+    )
+    lines = [line.text.replace("\u00a0", " ") for box in placed.boxes for line in box.lines]
+    assert lines.count("Analysed (n = 196)") == 2
 
 
 def test_flow_without_scans_has_no_scan_lines():
@@ -132,8 +159,8 @@ def test_trend_uses_the_display_list_and_the_model():
     display = {**fixture.DISPLAYS["figure_trend"], "parameters": ["FEV1"]}
     assert figure_trend.parameters(trial, display) == ["FEV1"]
     assert figure_trend.parameters(trial, {}) == [row[0] for row in fixture.PARAMETERS]
-    assert figure_trend.method(found, display) == "mixed_model"
-    assert figure_trend.method(found, {"analysis": "ancova"}) == "ancova"
+    assert found.trend_method(display) == "mixed_model"
+    assert found.trend_method({"analysis": "ancova"}) == "ancova"
     points = figure_trend.series(found, trial, "FEV1", "mixed_model")
     assert [p["visit"] for p in points["EG"]] == ["Week 6", "Week 12"]
     assert points["EG"][1]["mean"].address == "mixed_model.FEV1.week12.all|EG|||emmean"

@@ -156,6 +156,41 @@ def test_methods_name_models_families_and_versions():
     assert "Imaging biomarkers (Emphysema (LAA-950), 15th percentile of lung density and " in text
     assert "Benjamini-Hochberg" in text
     assert text.endswith("Tool 1.2.")
+    assert "the change of Peak oxygen uptake from Baseline to Week 12, analysed by ANCOVA." in text
+    assert "Whether the effect depends on Severity was tested in all patients" in text
+    assert "p values within a stratum are not adjusted" in text
+    assert "ICC(A,1)" in text
+    assert "mixed model uses" not in text  # it has no model line here
+
+
+def test_methods_of_a_small_plan_say_no_more_than_was_done():
+    plan = {**fixture.plan(), "families": [], "analyses": {"describe": {}}}
+    plan["populations"]["PP"] = {
+        "label": "Per protocol",
+        "rule": "completers",
+        "no_events": ["death"],
+        "require": [{"param": "FEV1", "visit": "Week 12"}],
+    }
+    text = " ".join(methods.paragraphs(fixture.context(plan=plan, strata=[]), {}, {}))
+    assert "who completed the trial without death and with FEV1 at Week 12." in text
+    assert "CHG" not in text
+    for word in (
+        "Multiplicity",
+        "Agreement",
+        "ANCOVA uses",
+        "Whether",
+        "log scale",
+        "standardised",
+    ):
+        assert word not in text
+
+
+def test_caption_of_a_figure_names_its_analysis_and_patients():
+    found, trial = fixture.results("grade1"), fixture.context("grade1")
+    trend = report.caption(found, trial, fixture.DISPLAYS["figure_trend"])
+    assert trend.startswith("Least squares means of the mixed model with 95% CI")
+    assert trend.endswith("Analysis set: Intention to treat (ITT); Grade 1")
+    assert report.caption(found, trial, fixture.DISPLAYS["figure_flow"]) == "Grade 1"
 
 
 def picture(path, size=(900, 400)):

@@ -8,7 +8,7 @@ import pytest
 from unit import reporting_fixture as fixture
 
 from lungitude.reporting import format as text
-from lungitude.reporting import table, table_agreement, table_baseline, table_primary
+from lungitude.reporting import report, table, table_agreement, table_baseline, table_primary
 from lungitude.reporting.results import Results
 
 BUILDERS = {"table_baseline": table_baseline.build, "table_primary": table_primary.build}
@@ -169,6 +169,67 @@ def test_another_model_line_gets_a_footnote_of_its_own():
     assert marked == ["FEV1, L: Week 12"]
 
 
+def test_population_of_a_display_never_hides_an_analysis():
+    """An analysis has rows of its own population only; a display can't ask for another."""
+    frame = fixture.frame()
+    frame.loc[frame["METHOD"] == "ancova", "POPULATION"] = "PP"
+    plan = fixture.plan()
+    plan["analyses"]["ancova"]["population"] = "PP"
+    plan["analyses"]["disposition"] = {"population": "ITT"}
+    found = Results(frame, "all", plan, "ITT")
+    rendered = table_primary.build(
+        found, fixture.context(plan=plan), fixture.DISPLAYS["table_primary"]
+    )
+    assert "\u2013" not in rendered.rows[2].cells[4].text
+    assert rendered.population == "Analysis set: PP (PP); All patients"
+    assert any("are not in the analysis set, or have no value" in n for _, n in rendered.footnotes)
+    assert any("patients of the analysis set ITT with" in n for _, n in rendered.footnotes)
+
+
+def test_planned_analysis_without_any_value_says_so():
+    frame = fixture.frame()
+    frame = frame[~((frame["PARAMCD"] == "FEV1") & (frame["METHOD"] == "ancova"))]
+    found = fixture.results(table=frame)
+    rendered = table_primary.build(found, fixture.context(), fixture.DISPLAYS["table_primary"])
+    marked = {row.label.text: row.label.mark for row in rendered.rows if row.label.mark}
+    assert list(marked) == ["FEV1, L: Week 12"]
+    note = (marked["FEV1, L: Week 12"], "Not analysed: no patient has a value at the visit.")
+    assert note in rendered.footnotes
+    last = report.not_estimated(found, fixture.context())[-1]
+    assert (last["analysis"], last["what"]) == ("ANCOVA", "FEV1 (Week 12)")
+
+
+def test_patients_left_out_of_the_model_are_told():
+    frame = fixture.frame()
+    rows = frame[(frame["STAT"] == "emmean") & (frame["PARAMCD"] == "VO2MAX")]
+    rows = rows[(rows["METHOD"] == "ancova") & (rows["GROUP"] == "EG")]
+    rows = rows.assign(STAT="left_out", VALUE=3.0, NOTE="AGE missing")
+    found = fixture.results(table=type(frame)(frame.to_dict("records") + rows.to_dict("records")))
+    rendered = table_primary.build(found, fixture.context(), fixture.DISPLAYS["table_primary"])
+    assert rendered.rows[2].cells[0].mark == "a"
+    assert ("a", "Patients with a change are not in the model: AGE missing.") in rendered.footnotes
+    label, parts = report.facts(found, fixture.context())[-1]
+    assert label == "Measured, but not in the model (AGE missing)"
+    assert [part.text for part in parts] == ["Cardiopulmonary rehabilitation ", "3"]
+
+
+def test_abbreviations_are_whole_words_and_name_the_model():
+    shown = made("table_primary").footnotes[0][1]
+    assert "SE, standard error" not in shown  # SEX is in the model line
+    assert "CHG, change from baseline" in shown
+    assert "SEVERITY" not in shown  # its label says no more than its name
+
+
+def test_baseline_says_which_way_its_difference_goes():
+    notes = [note for _, note in made("table_baseline").footnotes]
+    assert any(
+        "SMD of numbers: Cardiopulmonary rehabilitation minus Usual care" in note for note in notes
+    )
+    assert any(
+        "SMD of numbers: arm minus" in n for _, n in made("table_baseline", arms=3).footnotes
+    )
+
+
 def test_one_patient_stratum_says_why_nothing_is_estimated():
     rendered = made("table_primary", "grade2")
     assert ("a", "Not estimated: 1 patient in an arm") in rendered.footnotes
@@ -275,6 +336,12 @@ def test_agreement_table():
         "2.40 (2.00 to 2.80)",
     ]
     assert table_agreement.build(fixture.results("grade1"), trial, display) is None
+    frame = fixture.frame()
+    icc = (frame["METHOD"] == "agreement") & frame["STAT"].str.startswith("icc")
+    frame.loc[icc, "NOTE"] = "several pairs a patient; taken as independent"
+    rendered = table_agreement.build(fixture.results(table=frame), trial, display)
+    assert [c.mark for c in rendered.rows[1].cells] == ["", "a", "", "", "", ""]
+    assert rendered.footnotes[-1][0] == "a"
 
 
 def test_footnote_letters_go_beyond_z():

@@ -143,6 +143,8 @@ def _compare(rows, pairs, confidence, note, keys):
     values.update({name: limits[name] for name in LIMITS})
     said = [text for text in (note, "several pairs a patient" if several else "") if text]
     notes = {name: "; ".join(said) for name in values}
+    if several:
+        notes.update({name: "; ".join([*said, "taken as independent"]) for name in ICC})
     for name, value in values.items():
         if not np.isfinite(value):
             values[name], notes[name] = np.nan, why_not("no variation")

@@ -48,7 +48,9 @@ def ancova(
     -------
     DataFrame
         Results table. By COMPARISON estimate se df statistic p ci_low ci_high partial_eta_sq; by
-        GROUP emmean se df ci_low ci_high; STAT model with the model line; for all patients the
+        GROUP emmean se df ci_low ci_high, and left_out where patients with an observed response
+        are not in the model (a covariate is missing, or a value has no logarithm: see NOTE), N
+        being those with a response; STAT model with the model line; for all patients the
         test of arm x stratum factor (interaction_F interaction_df1 interaction_df2 interaction_p
         with LEVEL the factor). Parameters with a TRANSFORM are analysed on the log scale; the
         ratio is its exponential. What can't be estimated is NaN with the reason.
@@ -64,6 +66,7 @@ def ancova(
             response = cohort.response(param, visit, kind, transform)
             if (param, visit) not in cohort.measured:
                 continue
+            observed = ~np.isnan(cohort.response(param, visit, kind))
             for stratum, column, mask in cohort.strata():
                 terms = model_terms(section, cohort, column)
                 data = cohort.data(param, terms, transform).assign(**{kind: response})
@@ -82,9 +85,10 @@ def ancova(
                     },
                 )
                 job.fit(data.loc[mask].dropna(), robust)
+                job.left_out(data.loc[mask & observed])
                 if stratum == ALL and len(cohort.arms) > 1:
                     for factor in cohort.factors:
-                        job.interaction(cohort, factor["column"], data, param, transform)
+                        job.interaction(cohort, factor["column"], data, param, transform, robust)
     return rows.frame()
 
 
@@ -171,6 +175,26 @@ class Job:
             row = means.loc[code] if not reason else None
             self.add(row, MEAN, reason, size, ratio=self.kind == "CHG", group=code)
 
+    def left_out(self, observed):
+        """Count by arm who has a response and is not in the model, where there is anybody."""
+        gone = observed.isna()
+        if not gone.any(axis=None):
+            return
+        lacking = set(gone.columns[gone.any()])
+        scale = lacking & {"BASE", self.kind} if self.transform != "none" else set()
+        causes = [name for name in self.terms if name in lacking - scale]
+        note = [f"{', '.join(causes)} missing"] if causes else []
+        note += [f"no {', '.join(sorted(scale))} on the {self.transform} scale"] if scale else []
+        for code in self.cohort.arms:
+            mine = gone.loc[observed[ARM] == code].any(axis=1)
+            self.rows.add(
+                {"left_out": int(mine.sum())},
+                len(mine),
+                group=code,
+                note="; ".join(note),
+                **self.keys,
+            )
+
     def add(self, row, names, reason, n, ratio, **keys):
         """Add a contrast or a mean, with its back-transformed ratio where the scale is log."""
         logged = self.transform != "none"
@@ -206,17 +230,22 @@ class Job:
             parts.append(f"left out as aliased: {', '.join(dropped)}")
         return "; ".join(parts)
 
-    def interaction(self, cohort, factor, data, param, transform):
+    def interaction(self, cohort, factor, data, param, transform, robust=None):
         """F test of arm x factor against the model with both main effects."""
         terms = [*self.terms, *([] if factor in self.terms else [factor])]
         if factor not in data:
             data = data.assign(**{factor: cohort.covariate(factor, param, transform)})
         data = data.dropna()
+        kept, _ = arms_with_data(cohort, data[ARM].value_counts().to_dict())
+        data = data.loc[data[ARM].isin(kept)]
         names = ["interaction_F", "interaction_df1", "interaction_df2", "interaction_p"]
         try:
             values, note = interaction_test(data, self.kind, terms, factor)
         except NotEstimableError as error:
             values, note = dict.fromkeys(names, np.nan), why_not(error)
+        else:
+            plain = "by residual variance, not robust" if robust else ""
+            note = "; ".join(filter(None, [note, plain]))
         self.rows.add(values, len(data), level=factor, note=note, **self.keys)
 
 

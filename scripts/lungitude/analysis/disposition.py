@@ -44,7 +44,8 @@ def disposition(
     DataFrame
         Results table of STAT n, N being the patients of the group. LEVEL without a visit:
         randomised, discontinued, discontinued:<REASON>, completed, ongoing, analysed (has the
-        endpoint of the primary analysis). By visit: expected (randomised, not discontinued before
+        endpoint of the primary analysis; who of them is in its model is the N of that analysis).
+        By visit: expected (randomised, not discontinued before
         the planned day, and due at the data cut; who came is expected), attended, and with scans
         scans_expected, scans_evaluable, scans_excluded, scans_excluded:<reason>.
     """

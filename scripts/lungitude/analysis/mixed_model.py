@@ -75,9 +75,10 @@ class Mixed(Job):
         """Fit the model and add its rows for each visit."""
         cohort = self.cohort
         cells = data.groupby([ARM, VISIT], observed=True).size().to_dict()
-        total = data[ARM].value_counts().to_dict()
+        total = data.groupby(ARM)["PATIENT"].nunique().to_dict()
         kept = [code for code in cohort.arms if total.get(code, 0) >= 2]
         used = data.loc[data[ARM].isin(kept)]
+        at_visit = used[VISIT].value_counts().to_dict()
         alone = len(cohort.arms) == 1
         fit, cause = None, ""
         if cohort.reference not in kept or (len(kept) < 2 and not alone):
@@ -113,10 +114,10 @@ class Mixed(Job):
                 {"model": np.nan}, len(used) if fit else len(data), note=note, **self.keys
             )
             count = {code: cells.get((code, visit), 0) for code in cohort.arms}
-            self.visit_rows(fit, visit, count, cause)
+            self.visit_rows(fit, visit, count, at_visit.get(visit, 0), cause)
 
-    def visit_rows(self, fit, visit, count, cause):
-        """Add the contrasts and means of one visit."""
+    def visit_rows(self, fit, visit, count, used, cause):
+        """Add the contrasts and means of one visit, where `used` patients are in the model."""
         cohort = self.cohort
         reference = cohort.reference
         for code in cohort.compared:
@@ -133,7 +134,7 @@ class Mixed(Job):
                 row = fit.linear([{}], high - low, strict=False).iloc[0]
                 if np.isnan(row["estimate"]):
                     row, reason = None, why_not("aliased with other terms")
-            size = sum(count.values()) if row is not None else count[code] + count[reference]
+            size = used if row is not None else count[code] + count[reference]
             self.add(row, CONTRAST, reason, size, ratio=True, comparison=name)
         for code in cohort.arms:
             reason = why_not(f"{patients(count[code])} in {code}") if count[code] < 2 else ""

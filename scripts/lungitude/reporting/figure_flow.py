@@ -124,16 +124,35 @@ def stages(results, context):
     if primary and context.has_parameter(primary["parameter"]):
         endpoint = f"{context.label(primary['parameter'])}, {primary['visit']}"
 
+    def in_model(arm):
+        # The N that the table of effects prints; a model may lose patients by a covariate.
+        where = (primary.get("method"), "emmean", primary.get("parameter"), primary.get("visit"))
+        return results.get(*where, group=arm) if primary else None
+
+    def measured(arm):
+        return results.get(METHOD, "n", group=arm, level="analysed")
+
+    codes = [arm["code"] for arm in context.arms]
+    pairs = [(in_model(code), measured(code)) for code in codes]
+    differ = any(model and had and model.n != had.value for model, had in pairs)
+
     def analysis(arm):
-        said = [("Analysed", count(arm, "analysed"), 0, True)]
-        return [*said, (endpoint, (), 0, False)] if endpoint else said
+        found = in_model(arm)
+        counted = count(arm, "analysed") if found is None else _of(lookup.used_part(found))
+        said = [("Analysed", counted, 0, True)]
+        said += [(endpoint, (), 0, False)] if endpoint else []
+        return [*said, ("measured", count(arm, "analysed"), 1, False)] if differ else said
 
     return [*found, ("Analysis", analysis)]
 
 
 def _counted(number):
     """Parts of "(n = 12)"; spaces in it don't break, and a missing count is a dash."""
-    return (Part("(n\u00a0=\u00a0"), lookup.count_part(number), Part(")"))
+    return _of(lookup.count_part(number))
+
+
+def _of(part):
+    return (Part("(n\u00a0=\u00a0"), part, Part(")"))
 
 
 def layout(results, context, width_mm=fig.WIDTH_MM):

@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lungitude.reporting import figure as fig
 from lungitude.reporting import results as lookup
+from lungitude.reporting.format import analysis_name
 from lungitude.reporting.pages import minus
 from lungitude.reporting.table_primary import effect
 
@@ -25,20 +26,6 @@ def parameters(context, display):
     for family in plan.get("families", []):
         named += family["parameters"]
     return list(dict.fromkeys(named))
-
-
-def method(results, display):
-    """Return the analysis whose means are drawn: the display's, else mixed model, else ANCOVA."""
-    if display.get("analysis"):
-        return display["analysis"]
-    return next(
-        (
-            name
-            for name in ("mmrm", "mixed_model", "ancova")
-            if not results.where(METHOD=name, STAT="emmean").empty
-        ),
-        "ancova",
-    )
 
 
 def series(results, context, parameter, analysis):
@@ -100,7 +87,7 @@ def draw(results, context, display):
         180 mm wide; a notice where the stratum has no patient or nothing was analysed.
     """
     named = [p for p in parameters(context, display) if context.has_parameter(p)]
-    analysis = method(results, display)
+    analysis = results.trend_method(display)
     shown = []
     for parameter in named:
         points = series(results, context, parameter, analysis)
@@ -136,7 +123,7 @@ def draw(results, context, display):
         for arm in points.values()
         for p in arm
     )
-    _legend(figure, context, observed, height)
+    _legend(figure, context, analysis, observed, height)
     fig.synthetic_line(figure, context, height)
     return figure
 
@@ -305,7 +292,7 @@ def _legend_rows(context):
     return max(1, int(-(-sum(widths) // (fig.WIDTH_MM - 50.0))))
 
 
-def _legend(figure, context, observed, height):
+def _legend(figure, context, analysis, observed, height):
     handles = []
     for index, arm in enumerate(context.arms):
         style = _style(index)
@@ -330,7 +317,7 @@ def _legend(figure, context, observed, height):
         borderpad=0.2,
         columnspacing=1.6,
     )
-    said = [f"LS mean, bars: {context.ci_label}"]
+    said = [f"LS mean ({analysis_name(analysis)}), bars: {context.ci_label}"]
     if observed:
         said.append("no bar: observed mean, not modelled")
     figure.text(

@@ -131,6 +131,11 @@ def estimate(value, low, high, decimals=1, rounding="half_away"):
     return f"{number(value, decimals, rounding)} ({interval(low, high, decimals, rounding)})"
 
 
+def analysis_name(method):
+    """Name an analysis within a sentence, such as "mixed model"."""
+    return {"ancova": "ANCOVA", "mmrm": "MMRM"}.get(method, method.replace("_", " "))
+
+
 def confidence_label(confidence):
     """Name an interval by its coverage, such as "95% CI"."""
     return f"{Decimal(repr(float(confidence))) * 100:f}".rstrip("0").rstrip(".") + "% CI"

@@ -1,5 +1,6 @@
 """The methods paragraph of a report, written from the plan: models, families, software."""
 
+from lungitude.reporting.format import analysis_name
 from lungitude.reporting.table_primary import METHODS_OF_ADJUSTMENT
 
 RULES = {"randomised": "all randomised patients", "completers": "patients who completed the trial"}
@@ -27,6 +28,7 @@ def paragraphs(context, models, versions):
             _populations(context),
             _description(context),
             _models(context, models),
+            _agreement(context),
             _multiplicity(context),
             _software(versions),
         )
@@ -46,7 +48,7 @@ def _populations(context):
                 f"{context.label(item['param'])} at {item['visit']}"
                 for item in population["require"]
             ]
-            text += f" with {listed(needed)}"
+            text += f"{' and' if population.get('no_events') else ''} with {listed(needed)}"
         said.append(text)
     return f"Analysis sets. {'; '.join(said)}." if said else ""
 
@@ -57,6 +59,8 @@ def _description(context):
         "Description. Continuous values are given as mean (SD) and median (first to third "
         "quartile), categories as number (percentage)."
     )
+    if plan.get("analyses", {}).get("baseline", {}).get("smd"):
+        text += " Arms are compared at baseline by standardised mean differences."
     if plan.get("quantiles"):
         text += f" Quantiles follow the rule {str(plan['quantiles']).replace('_', ' ')}."
     if plan.get("analyses", {}).get("baseline", {}).get("tests") is not True:
@@ -68,22 +72,56 @@ def _models(context, models):
     primary = context.plan.get("primary") or {}
     said = []
     if primary:
+        section = context.plan.get("analyses", {}).get(primary["method"], {})
+        change = "" if section.get("response", "CHG") != "CHG" else "the change of "
+        since = f" from {context.baseline} to " if change else " at "
         said.append(
-            f"The primary endpoint was {context.label_with_unit(primary['parameter'])} at "
-            f"{primary['visit']}, analysed by {_name(primary['method'])}."
+            f"The primary endpoint was {change}{context.label(primary['parameter'])}{since}"
+            f"{primary['visit']}, analysed by {analysis_name(primary['method'])}."
         )
     for analysis, lines in models.items():
-        name = _name(analysis)
+        name = analysis_name(analysis)
         said += [f"{name[:1].upper()}{name[1:]}: {line.rstrip('. ')}." for line in lines]
+    if models:
+        said.append(
+            "In the model lines CHG is the change from baseline, BASE the value at baseline, "
+            "TRT01P the arm as randomised, AVISIT the visit and USUBJID the patient; other names "
+            "are columns of the analysis data."
+        )
+    every = " ".join(line for lines in models.values() for line in lines)
+    if "log scale" in every or "log1p scale" in every:
+        said.append(
+            "What was analysed on a log scale (log1p: of the value + 1) is given as ratio, the "
+            "exponential of the difference."
+        )
+    if "ancova" in models and context.strata and len(context.arms) > 1:
+        factors = listed([factor.get("label", factor["column"]) for factor in context.strata])
+        said.append(
+            f"Whether the effect depends on {factors} was tested in all patients by the F test of "
+            "the interaction with the arm, added to the ANCOVA."
+        )
+    used = "ANCOVA uses the patients with a value at baseline, at the visit and of each covariate"
+    if "mixed_model" in models:
+        used += (
+            "; the mixed model uses all visits with a value, as if values were missing at random"
+        )
+    used = f" {used}." if "ancova" in models else ""
     said.append(
-        f"Intervals are two-sided {context.ci_label}; p values are two-sided. Missing "
-        "values were not replaced by single values."
+        f"Intervals ({context.ci_label}) and p values are two-sided. Missing values were not "
+        f"imputed.{used}"
     )
     return "Models. " + " ".join(said)
 
 
-def _name(analysis):
-    return {"ancova": "ANCOVA", "mmrm": "MMRM"}.get(analysis, analysis.replace("_", " "))
+def _agreement(context):
+    if "agreement" not in context.plan.get("analyses", {}):
+        return ""
+    return (
+        "Agreement. Methods, readers and repeats were compared by the intraclass correlation "
+        "ICC(A,1) (two-way, absolute agreement, single measurement) and by bias and 95% limits of "
+        "agreement (Bland and Altman); where a patient has several pairs, the limits allow for it. "
+        "Values of readers and repeats are averaged before methods are compared."
+    )
 
 
 def _multiplicity(context):
@@ -92,8 +130,21 @@ def _multiplicity(context):
         method = METHODS_OF_ADJUSTMENT.get(str(family.get("method")), "no adjustment")
         names = [context.label(code) for code in family["parameters"]]
         visits = f" at {listed(family['visits'])}" if family.get("visits") else ""
-        said.append(f"{family.get('label', family['id'])} ({listed(names)}{visits}): {method}")
-    return f"Multiplicity. Families declared in the plan: {'; '.join(said)}." if said else ""
+        strata = family.get("strata", "all")
+        place = {"all": "", "each": ", in each stratum by itself"}.get(
+            strata if isinstance(strata, str) else "", ", over the strata that the plan names"
+        )
+        said.append(
+            f"{family.get('label', family['id'])} ({listed(names)}{visits}): {method}{place}"
+        )
+    if not said:
+        return ""
+    end = ""
+    if all(family.get("strata", "all") == "all" for family in context.plan["families"]):
+        end = (
+            " Families hold the tests in all patients; p values within a stratum are not adjusted."
+        )
+    return f"Multiplicity. Families declared in the plan: {'; '.join(said)}.{end}"
 
 
 def _software(versions):

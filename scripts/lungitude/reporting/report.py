@@ -4,11 +4,12 @@ import math
 from pathlib import Path
 from posixpath import relpath
 
+from lungitude.reporting import format as text
 from lungitude.reporting import methods, pages, table, table_agreement
 from lungitude.reporting import results as lookup
 from lungitude.reporting.results import Part
 from lungitude.reporting.table_baseline import title_number
-from lungitude.reporting.table_primary import primary_sentence
+from lungitude.reporting.table_primary import analysed, primary_sentence, sections
 
 ANALYSES = {
     "baseline": "Description of baseline",
@@ -71,6 +72,7 @@ def build(results, context, pieces, scans, files, versions, pages_of_strata):
                 "picture": "svg" in piece,
                 "number": title_number(display),
                 "title": display["title"],
+                "note": caption(results, context, display) if "svg" in piece else "",
                 "heading": HEADINGS.get(display["id"], display["title"]),
             }
         )
@@ -110,6 +112,17 @@ def _display(context, default):
     return next((d for d in context.plan.get("displays", []) if d["id"] == default["id"]), default)
 
 
+def caption(results, context, display):
+    """Say what a figure shows beside its title: analysis, intervals, analysis set, stratum."""
+    if display["id"] != "figure_trend":
+        return context.population_line("disposition")
+    method = results.trend_method(display)
+    return (
+        f"Least squares means of the {text.analysis_name(method)} with {context.ci_label}; below "
+        f"the axis, patients of the model at the visit. {context.population_line(method)}"
+    )
+
+
 def facts(results, context):
     """Return the lines of the summary box: label and parts."""
     sizes = [Part("")]
@@ -147,6 +160,17 @@ def facts(results, context):
                 absent[:-1] or [Part("not counted")],
             )
         )
+        where = (primary["method"], "left_out", primary["parameter"], primary["visit"])
+        lost = [(arm["label"], results.get(*where, group=arm["code"])) for arm in context.arms]
+        counted = [
+            part
+            for label, found in lost
+            if found is not None
+            for part in (Part(f"{label} "), lookup.count_part(found), Part("; "))
+        ]
+        if counted:
+            note = next(found.note for _, found in lost if found is not None)
+            lines.append((f"Measured, but not in the model ({note})", counted[:-1]))
     return lines
 
 
@@ -221,7 +245,27 @@ def not_estimated(results, context):
                 "rows": len(part),
             }
         )
-    return lines
+    return lines + _never_measured(results, context)
+
+
+def _never_measured(results, context):
+    """List the analyses of the primary endpoint and the families that have no rows at all."""
+    gone = {}
+    for _, _, blocks in sections(context.plan, {}):
+        for block in blocks:
+            if not analysed(results, block):
+                gone.setdefault(block[2], {}).setdefault(block[0], []).append(block[1])
+    return [
+        {
+            "analysis": ANALYSES.get(method, method),
+            "reason": "not analysed: no patient has a value at the visit",
+            "what": "; ".join(
+                f"{_name(context, code)} ({', '.join(visits)})" for code, visits in names.items()
+            ),
+            "rows": text.NOT_APPLICABLE,
+        }
+        for method, names in gone.items()
+    ]
 
 
 def _name(context, code):

@@ -6,8 +6,6 @@ Whatever a report prints comes through here, so each printed number can say whic
 import math
 from dataclasses import dataclass
 
-import pandas as pd
-
 from lungitude.reporting import format as text
 
 TEXT = "METHOD PARAMCD AVISIT STRATUM POPULATION GROUP COMPARISON LEVEL STAT FAMILY NOTE".split()
@@ -55,7 +53,8 @@ class Results:
     plan : dict
         The analysis plan; names the population of each analysis.
     population : str, optional
-        Take this population instead of the one the plan names.
+        Take this population where an analysis has rows of it, instead of the one that the plan
+        names for the analysis.
 
     Raises
     ------
@@ -69,11 +68,13 @@ class Results:
             rows[column] = rows[column].fillna("").astype(str)
         self.stratum = stratum
         self.plan = plan
-        kept = [
-            self._wanted(*pair, population)
-            for pair in zip(rows["METHOD"], rows["POPULATION"], strict=True)
-        ]
-        self.rows = rows.loc[pd.Series(kept, index=rows.index, dtype=bool)]
+        wanted = {
+            method: self._population(method, set(found), population)
+            for method, found in rows.groupby("METHOD")["POPULATION"]
+        }
+        named = rows["METHOD"].map(wanted)
+        kept = (named == "") | (rows["POPULATION"] == "") | (rows["POPULATION"] == named)
+        self.rows = rows.loc[kept]
         self._numbers = {}
         for row in self.rows.to_dict("records"):
             key = tuple(row[name] for name in KEY)
@@ -85,10 +86,9 @@ class Results:
                 )
             self._numbers[key] = _number(row)
 
-    def _wanted(self, method, population, override):
+    def _population(self, method, found, override):
         planned = self.plan.get("analyses", {}).get(method, {}).get("population", "")
-        wanted = override or planned
-        return not wanted or not population or population == wanted
+        return override if override in found else planned
 
     def get(
         self, method, stat, parameter="", visit="", group="", comparison="", level="", family=""
@@ -112,6 +112,13 @@ class Results:
     def size(self, group):
         """Return how many patients were randomised to a group (a `Number` or None)."""
         return self.get("disposition", "n", group=group, level="randomised")
+
+    def trend_method(self, display):
+        """Return the analysis that a trend shows: the display's, else mixed model, else ANCOVA."""
+        if display.get("analysis"):
+            return display["analysis"]
+        found = set(self.where(STAT="emmean")["METHOD"])
+        return next((name for name in ("mmrm", "mixed_model") if name in found), "ancova")
 
     @property
     def empty(self):

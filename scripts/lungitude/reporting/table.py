@@ -6,6 +6,7 @@ is a `Part` with the address of its row in the analysis results table.
 
 import csv
 import io
+import re
 from dataclasses import dataclass, field, replace
 
 from lungitude.reporting import pages
@@ -107,7 +108,11 @@ def mark_not_estimated(found, marks):
 def finish(table, abbreviations=()):
     """Add the abbreviation footnote (only of what is shown) in front of the others."""
     shown = " ".join(_texts(table))
-    used = [f"{short}, {long}" for short, long in abbreviations if short in shown]
+    used = [
+        f"{short}, {long}"
+        for short, long in abbreviations
+        if re.search(rf"(?<!\w){re.escape(short)}(?!\w)", shown)
+    ]
     if NOT_ESTIMATED in (part.text for row in table.rows for c in row.cells for part in c.parts):
         used.append(f"{NOT_ESTIMATED}, not estimated")
     if not used:

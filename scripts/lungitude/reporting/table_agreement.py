@@ -35,6 +35,8 @@ def build(results, context, display):
     pairs = list(
         dict.fromkeys(zip(found["PARAMCD"], found["AVISIT"], found["COMPARISON"], strict=True))
     )
+    order = {row["PARAMCD"]: index for index, row in enumerate(context.parameters)}
+    pairs.sort(key=lambda pair: order.get(pair[0], len(order)))
     if not pairs:
         return None
     marks, rows, last = Marks(), [], None
@@ -46,8 +48,9 @@ def build(results, context, display):
     notes = [
         (
             "",
-            "n, pairs of measurements. Bias, mean difference; the limits of agreement "
-            f"hold 95% of the differences. In brackets, {context.ci_label}.",
+            "n, pairs of measurements. Bias, mean of the first minus the second; 95% of the "
+            "differences are expected within the limits of agreement. In brackets, "
+            f"{context.ci_label}.",
         )
     ]
     interval = cell(f"({context.ci_label})")
@@ -81,6 +84,8 @@ def _row(results, context, parameter, visit, comparison, marks):
     def with_ci(stat, prefix, decimals):
         found, low, high = get(stat), get(f"{prefix}_ci_low"), get(f"{prefix}_ci_high")
         mark = mark_not_estimated(found, marks)
+        if found is not None and found.estimated and found.note.endswith("as independent"):
+            mark = marks("The interval takes several pairs of a patient as independent.")
         if low is None or high is None or not found or not found.estimated:
             return cell(lookup.part(found, decimals, rounding), mark=mark)
         return cell(

@@ -47,7 +47,7 @@ def build(results, context, display):
     ]
     columns += [Column(label) for label, _, _ in extra]
     rows = [] if results.empty else _rows(results, context, groups, extra, marks)
-    notes = [("", note) for note in _notes(context, rows)] + list(marks.footnotes())
+    notes = [("", note) for note in _notes(context, rows, extra)] + list(marks.footnotes())
     table = Table(
         id=display["id"],
         number=title_number(display),
@@ -219,7 +219,7 @@ def _get(results, column, stat, group, level=""):
     return results.get(METHOD, stat, column, group=group, level=level)
 
 
-def _notes(context, rows):
+def _notes(context, rows, extra):
     if not rows:
         return []
     notes = []
@@ -229,6 +229,12 @@ def _notes(context, rows):
         sas = " (as SAS PCTLDEF=5)" if rule == "averaged_inverted_cdf" else ""
         if rule:
             notes.append(f"Quartiles by the rule {str(rule).replace('_', ' ')}{sas}.")
+    if any(stat == "smd" for _, stat, _ in extra):
+        whole = "arm" if len(context.comparisons) > 1 else context.comparisons[0][0]["label"]
+        notes.append(
+            f"SMD of numbers: {whole} minus {context.reference['label']} by the pooled SD; of "
+            "categories: a distance, without sign."
+        )
     if any("n (%)" in label for label in labels):
         notes.append(
             "Percentages are of the patients with a value and need not add to 100 "

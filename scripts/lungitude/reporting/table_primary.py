@@ -24,8 +24,12 @@ ABBREVIATIONS = [
     ("SE", "standard error"),
     ("CI", "confidence interval"),
     ("LS", "least squares"),
-    ("SMD", "standardised mean difference"),
+    ("CHG", "change from baseline"),
+    ("BASE", "value at baseline"),
+    ("TRT01P", "arm as randomised"),
+    ("AVISIT", "visit"),
 ]
+NO_VALUE = "Not analysed: no patient has a value at the visit."
 METHODS_OF_ADJUSTMENT = {
     "bh": "Benjamini-Hochberg (false discovery rate)",
     "by": "Benjamini-Yekutieli (false discovery rate)",
@@ -108,11 +112,12 @@ def build(results, context, display):
         for title, family, found in parts:
             rows.append(Row(cell(title), kind="section"))
             for block in found:
-                rows += frame.block(block, family, models.mark(block))
+                mark = models.mark(block) if analysed(results, block) else marks(NO_VALUE)
+                rows += frame.block(block, family, mark)
     methods = list(dict.fromkeys(["describe", *(analysis for _, _, analysis in blocks)]))
     notes = list(marks.footnotes())
     if rows:
-        notes = [*models.footnotes, *_notes(results, context, parts), *notes]
+        notes = [*models.footnotes, *_notes(results, context, parts, blocks), *notes]
     table = Table(
         id=display["id"],
         number=title_number(display),
@@ -123,7 +128,20 @@ def build(results, context, display):
         footnotes=tuple(notes),
         source=context.source_line(methods),
     )
-    return finish(table, ABBREVIATIONS)
+    return finish(table, [*ABBREVIATIONS, *_columns(context)])
+
+
+def _columns(context):
+    """Columns that a model line may name, with their labels where these say more."""
+    items = [item for item in context.characteristics if item.get("type") == "continuous"]
+    named = {item["column"]: item.get("label", "") for item in [*items, *context.strata]}
+    return [(c, label) for c, label in named.items() if label and label.lower() != c.lower()]
+
+
+def analysed(results, block):
+    """Whether the results have rows of a planned analysis (a parameter, visit and method)."""
+    parameter, visit, analysis = block
+    return not results.where(METHOD=analysis, PARAMCD=parameter, AVISIT=visit).empty
 
 
 class Models:
@@ -241,8 +259,12 @@ class Frame:
         if used is None:
             n = lookup.count_part(results.get("describe", "n", parameter, visit, arm, level="CHG"))
         size = lookup.count_part(results.size(arm))
+        lost = results.get(analysis, "left_out", parameter, visit, group=arm)
+        mark = ""
+        if lost is not None and lost.value > 0:
+            mark = self.marks(f"Patients with a change are not in the model: {lost.note}.")
         return [
-            cell(n, "/", size),
+            cell(n, "/", size, mark=mark),
             *(self._mean_sd(parameter, when, arm) for when in (self.context.baseline, visit)),
         ]
 
@@ -353,13 +375,23 @@ def _limits(low, high, digits, rounding):
     return [lookup.part(low, digits, rounding), " to ", lookup.part(high, digits, rounding)]
 
 
-def _notes(results, context, parts):
+def _notes(results, context, parts, blocks):
+    planned = context.plan.get("analyses", {})
+    own, observed, flow = (
+        planned.get(name, {}).get("population")
+        for name in (blocks[0][2], "describe", "disposition")
+    )
+    outside = "are not in the analysis set, or " if own and flow and own != flow else ""
+    others = f" of the analysis set {observed}" if own and observed and own != observed else ""
     notes = [
-        "n/N, patients in the model of those randomised; the others have no value at the "
-        "visit, at baseline or of a covariate, and none is imputed."
+        f"n/N, patients in the model of those randomised; the others {outside}have no value at "
+        "the visit, at baseline or of a covariate, and none is imputed. "
+        f"Means (SD) are of all patients{others} with a value at that visit."
     ]
     if context.comparisons:
-        notes.append(f"Difference, arm minus {context.reference['label']} in change from baseline.")
+        notes.append(
+            f"Difference, arm minus {context.reference['label']} in LS mean change from baseline."
+        )
     for family in context.plan.get("families", []):
         method = METHODS_OF_ADJUSTMENT.get(family.get("method"))
         rows = results.where(STAT="p_adj")
@@ -375,7 +407,10 @@ def _notes(results, context, parts):
     ):
         notes.append("p values of this stratum are not adjusted for multiple testing.")
     if len(results.where(STAT="interaction_p")):
-        notes.append("Interaction p: F test of the interaction of arm and stratum factor.")
+        notes.append(
+            "Interaction p: F test of the interaction of arm and stratum factor, not adjusted for "
+            "multiple testing."
+        )
     return [("", note) for note in notes]
 
 
@@ -400,12 +435,13 @@ def primary_sentence(results, context):
             f"{context.label(parameter)}, change from {context.baseline} to {visit}, "
             f"{context.comparison_label(comparison, ' relative to ' if log else ' minus ')}: "
         )
+        what = found.note if log and found is not None else "adjusted mean difference"
         if found is None or not found.estimated:
             why = found.note if found is not None and found.note else "no such analysis"
             sentences.append([Part(f"{lead}{why}.")])
             continue
         sentence = [
-            Part(lead),
+            Part(f"{lead}{what} "),
             lookup.part(found, digits, rounding),
             Part(f" {unit} ({context.ci_label} " if unit else f" ({context.ci_label} "),
         ]
