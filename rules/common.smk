@@ -27,14 +27,15 @@ def stop(*lines):
     raise SystemExit(1)
 
 
-if not config:
+if not workflow.configfiles:
     stop("Which trial? Name its folder: snakemake --configfile config/demo/config.yaml")
 
 try:
     TRIAL = trials.load(workflow.configfiles[-1], config)
 except trials.TrialError as error:
     count = len(error.problems)
-    stop(f"{count} problem{'s' * (count > 1)}; nothing was run.", *error.brief())
+    folder = Path(workflow.configfiles[-1]).parent
+    stop(f"{count} problem{'s' * (count > 1)}; nothing was run.", *error.brief(folder))
 
 
 pathvars:

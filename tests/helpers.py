@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
+import pytest
 import yaml
+
+from lungitude import trial
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,6 +26,21 @@ def edit_text(path, old, new):
     text = path.read_text(encoding="utf-8")
     assert old in text
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def change_cell(path, row, column, value):
+    """Change one cell of a sheet and return its row."""
+    frame = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    frame.loc[row, column] = value
+    frame.to_csv(path, sep="\t", index=False, lineterminator="\n")
+    return frame.loc[row]
+
+
+def problems_of(folder):
+    """Return what is told of a broken trial folder."""
+    with pytest.raises(trial.TrialError) as raised:
+        trial.load(folder / "config.yaml", root=folder.parents[1])
+    return raised.value.problems
 
 
 def snakemake(folder, *arguments, project=ROOT, check=True, cores=1):

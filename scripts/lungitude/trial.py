@@ -5,13 +5,15 @@ the command line call it; scripts of jobs get what they need as params.
 """
 
 import dataclasses
-import itertools
+import os
 from pathlib import Path
 
 import pandas as pd
 
-from lungitude import checks
-from lungitude.checks import Problem, Rule, TrialError, nearest, numbers
+from lungitude import configs, documents, plans, sheets
+from lungitude.checks import Problem, Rule, TrialError, nearest, schema, shown
+from lungitude.documents import dates_as_text
+from lungitude.sheets import numbers
 
 __all__ = ["Trial", "TrialError", "load"]
 
@@ -51,6 +53,18 @@ class Trial:
     def baseline(self):
         """The baseline visit as a dict of config.yaml."""
         return next(visit for visit in self.config["visits"] if visit["baseline"])
+
+    @property
+    def visit_names(self):
+        """Names of the visits in order of time."""
+        return [visit["name"] for visit in self.config["visits"]]
+
+    @property
+    def after_baseline(self):
+        """Names of the visits after the baseline; all if there is no baseline yet."""
+        visits = self.config["visits"]
+        first = [visit["number"] for visit in visits if visit["baseline"]]
+        return [visit["name"] for visit in visits if not first or visit["number"] > first[0]]
 
     @property
     def strata(self):
@@ -93,38 +107,71 @@ def load(config_path, config=None, root="."):
     config_path = Path(config_path)
     folder = config_path.parent
     problems = []
-    content = checks.read_yaml(config_path, problems) if config_path.exists() else None
-    config = content if config is None else config
-    if config is None:
-        raise TrialError(problems or [Problem(str(config_path), None, "", "the file is missing")])
-    problems += checks.check_mapping(config, "config", config_path)
-    plan_path = folder / "plan.yaml"
-    plan = None
-    if plan_path.exists():
-        plan = checks.read_yaml(plan_path, problems)
-        if plan is not None:
-            problems += checks.check_mapping(plan, "plan", plan_path)
-    if problems:  # A sheet can't be judged by a broken config.
-        raise TrialError(problems)
+    document = documents.read(config_path, problems)
+    if document and config is not None:
+        document = dataclasses.replace(document, content=config)
+    problems += document.check("config") if document else []
+    broken = bool(problems)
+    plan_path, planned, faults = folder / "plan.yaml", None, []
+    if os.path.lexists(plan_path):
+        planned = documents.read(plan_path, faults)
+        faults += planned.check("plan") if planned else []
+        planned = None if faults else planned
+        problems += faults
+    if broken:
+        raise TrialError(problems + (_alone(document, folder) if document else []))
 
-    config = with_defaults(checks.dates_as_text(config), checks.schema("config"))
-    plan = plan and with_defaults(checks.dates_as_text(plan), checks.schema("plan"))
-    problems += _config_problems(config, config_path)
-    sheets, paths = {}, {}
+    config = with_defaults(dates_as_text(document.content), schema("config"))
+    plan = planned and with_defaults(dates_as_text(planned.content), schema("plan"))
+    clashes = list(configs.problems(config, document))
+    problems += clashes
+    given, paths, unsure = {}, {}, set()
     for name in SHEETS:
         if name in config["sheets"]:
             paths[name] = folder / config["sheets"][name]
-            sheets[name] = checks.read_sheet(paths[name], problems, name)
-        else:
-            columns = list(checks.schema(f"sheets/{name}")["properties"])
-            sheets[name] = pd.DataFrame(columns=columns, dtype=str)
-    trial = Trial(folder, config, plan, **sheets, paths=paths)
-    problems += _sheet_problems(trial, Path(root))
+            faults = []
+            given[name] = sheets.read(paths[name], faults, name, _remedy(name))
+            columns = [] if given[name] is None else given[name].columns
+            if faults or not set(schema(f"sheets/{name}")["required"]) <= set(columns):
+                unsure.add(name)
+            problems += faults
+    frames = {name: _complete(given.get(name), name) for name in SHEETS}
+    trial = Trial(folder, config, plan, **frames, paths=paths)
+    problems += _sheet_problems(trial, given, unsure, Path(root))
+    if "phantom" in config and not clashes:
+        problems += _phantom_problems(trial)
     if plan is not None:
-        problems += _plan_problems(trial, plan_path)
+        problems += plans.problems(trial, planned)
     if problems:
         raise TrialError(problems)
     return dataclasses.replace(trial, scans=_scans_in_use(trial))
+
+
+def _alone(document, folder):
+    """Return the problems of each sheet on its own: a broken config says nothing of the rest."""
+    found = []
+    named = document.content.get("sheets")
+    for name in SHEETS:
+        file = named.get(name) if isinstance(named, dict) else None
+        if not isinstance(file, str) or not file:
+            continue
+        frame = sheets.read(folder / file, found, name, _remedy(name))
+        if frame is not None:
+            closed = name != "subjects"
+            found += sheets.check(frame, name, folder / file, [], closed=closed)
+    return found
+
+
+def _remedy(name):
+    return f"create it or mend 'sheets: {name}' in config.yaml"
+
+
+def _complete(frame, name):
+    """Give a sheet all columns of its schema; one that is not there has no rows."""
+    columns = list(schema(f"sheets/{name}")["properties"])
+    if frame is None:
+        return pd.DataFrame(columns=columns, dtype=str)
+    return frame.reindex(columns=list(dict.fromkeys([*frame.columns, *columns])))
 
 
 def with_defaults(content, schema, definitions=None):
@@ -157,75 +204,32 @@ def with_defaults(content, schema, definitions=None):
 # --- What spans keys, rows and files -----------------------------------------------------------
 
 
-def _config_problems(config, path):
-    """Yield what a schema can't say of config.yaml: names that must be unique or known."""
+def _sheet_problems(trial, given, unsure, root):
+    """Yield the problems of all sheets, each against the config and the other sheets.
 
-    def problem(keys, text):
-        return Problem(str(path), checks.line_of(path, keys), "", text)
-
-    for group, key in (("arms", "code"), ("visits", "name"), ("visits", "path")):
-        seen = set()
-        for index, item in enumerate(config[group]):
-            if item[key] in seen:
-                text = f"'{group}' has {key} '{item[key]}' twice; each must be unique"
-                yield problem([group, index], text)
-            seen.add(item[key])
-    references = [arm["code"] for arm in config["arms"] if arm["reference"]]
-    if len(config["arms"]) > 1 and len(references) != 1:
-        text = f"{len(references)} arms say 'reference: true'; exactly one must, the comparator"
-        yield problem(["arms"], text)
-    baselines = [visit["name"] for visit in config["visits"] if visit["baseline"]]
-    if len(baselines) != 1:
-        text = f"{len(baselines)} visits say 'baseline: true'; exactly one must"
-        yield problem(["visits"], text)
-    yield from _strata_problems(config, problem)
-    sheets = config["sheets"]
-    for name, needs in (("randomisation", "arms"), ("subjects", "strata")):
-        if name in sheets and not config[needs] and name == "randomisation":
-            yield problem(["sheets", name], f"there is a {name} sheet but no '{needs}'; name them")
-    if "randomisation" in sheets and "subjects" not in sheets:
-        yield problem(["sheets"], "a trial with arms needs 'sheets: subjects'; add it")
-    if "scans" in sheets and "imaging" not in config:
-        yield problem(["sheets", "scans"], "there are scans but no 'imaging' section; add it")
-    imaging = config.get("imaging", {})
-    for role in ("inspiration", "expiration"):
-        if role in imaging and imaging[role] not in imaging["series"]:
-            text = f"'imaging.{role}' is '{imaging[role]}', which is not in 'imaging.series'; "
-            yield problem(["imaging", role], text + nearest(imaging[role], imaging["series"]))
-
-
-def _strata_problems(config, problem):
-    seen = {"all", "quality"}
-    for index, factor in enumerate(config["strata"]):
-        for level in factor["levels"]:
-            if level["path"] in seen:
-                text = f"stratum path '{level['path']}' is taken; choose another"
-                yield problem(["strata", index], text)
-            seen.add(level["path"])
-    described = {item["column"] for item in config["characteristics"]}
-    clash = described & {"ARM", "USUBJID", "RANDDT", "BASE", "AVAL", "CHG"}
-    for column in sorted(clash):
-        text = f"characteristic '{column}' has a reserved name; rename the column"
-        yield problem(["characteristics"], text)
-
-
-def _sheet_problems(trial, root):
-    """Yield the problems of all sheets, each against the config and the other sheets."""
-    known = set(trial.subjects["USUBJID"].dropna()) if "subjects" in trial.paths else None
+    What a sheet in `unsure` names is not used: its lost rows would be missed in all the others.
+    """
+    known = None
+    if "subjects" in trial.paths and "subjects" not in unsure:
+        known = dict.fromkeys(trial.subjects["USUBJID"].dropna())
+    subject = _subject_rules(trial, known)
+    measured = _measurement_rules(trial) if "parameters" not in unsure else []
     rules = {
-        "subjects": [],
-        "randomisation": [_known_subject(known), _arm_rule(trial)],
-        "scans": [_known_subject(known), *_scan_rules(trial, root)],
-        "measurements": [_known_subject(known), _visit_rule(trial), *_measurement_rules(trial)],
+        "subjects": [_same_but_case(trial.subjects)],
+        "randomisation": [*subject, _arm_rule(trial)],
+        "scans": [*subject, *_scan_rules(trial, root)],
+        "measurements": [*subject, _visit_rule(trial), *measured],
         "parameters": _parameter_rules(trial),
-        "events": [_known_subject(known)],
-        "reads": [_known_subject(known), _visit_rule(trial), *_measurement_rules(trial)[:1]],
+        "events": subject,
+        "reads": [*subject, _visit_rule(trial), *measured[:1]],
     }
-    for name, path in trial.paths.items():
+    if "subjects" not in trial.paths:
+        rules["scans"].append(_same_but_case(trial.scans))
+    for name, frame in given.items():
+        if frame is None:
+            continue
         extra = _subject_columns(trial.config) if name == "subjects" else {}
-        frame = getattr(trial, name)
-        kept = [rule for rule in rules[name] if rule is not None]
-        yield from checks.check_sheet(frame, name, path, kept, extra)
+        yield from sheets.check(frame, name, trial.paths[name], rules[name], extra)
 
 
 def _subject_columns(config):
@@ -234,11 +238,12 @@ def _subject_columns(config):
     for item in config["characteristics"]:
         if item["type"] == "continuous":
             spec = {"type": "number", "unit": item.get("unit", "")}
-            spec |= {k: item[s] for k, s in (("minimum", "low"), ("maximum", "high")) if s in item}
+            low, high = item.get("low", -float("inf")), item.get("high", float("inf"))
+            if low < high:
+                spec |= {"minimum": low, "maximum": high}
         else:
             spec = {"type": "string"}
-            if item.get("levels"):
-                spec["enum"] = list(item["levels"])
+            spec |= {"enum": list(item["levels"])} if item.get("levels") else {"words": True}
         columns[item["column"]] = spec
     for factor in config["strata"]:
         values = [level["value"] for level in factor["levels"]]
@@ -246,55 +251,89 @@ def _subject_columns(config):
     return columns
 
 
-def _known_subject(known):
+def _subject_rules(trial, known):
+    """Patients are those of subjects.tsv; where there is no such sheet, only their form counts."""
+    if "subjects" not in trial.paths:
+        return [r for r in sheets.rules_of_schema("subjects") if r.column == "USUBJID"]
     if known is None:
-        return None
-    return Rule(
-        "USUBJID",
-        lambda s: s.isin(known),
-        lambda v, row: (
-            f"patient '{v}' is not in subjects.tsv; add the patient there or delete the row"
-        ),
-    )
+        return []
+    folded = {name.casefold(): name for name in known}
+
+    def tell(value, row):
+        like = folded.get(value.casefold())
+        remedy = "add the patient there or delete the row"
+        remedy = f"there it is '{like}', write it so" if like else remedy
+        return f"patient {shown(value)} is not in subjects.tsv; {remedy}"
+
+    return [Rule("USUBJID", lambda s: s.isin(known), tell)]
+
+
+def _same_but_case(frame):
+    """Two patients that differ by capitals only would share a folder on some computers."""
+    first = {}
+    for index, name in frame["USUBJID"].dropna().items():
+        first.setdefault(name.casefold(), (name, index + 2))
+
+    def tell(value, row):
+        name, line = first[value.casefold()]
+        return f"patient '{value}' is '{name}' of line {line} but for capitals; rename one"
+
+    return Rule("USUBJID", lambda s: s == s.map(lambda name: first[name.casefold()][0]), tell)
 
 
 def _arm_rule(trial):
-    arms = [arm["code"] for arm in trial.config["arms"]]
-    return Rule(
-        "ARM",
-        lambda s: s.isin(arms),
-        lambda v, row: f"arm '{v}' is not among 'arms' of config.yaml; {nearest(v, arms)}",
-    )
+    arms = {arm["code"]: arm["label"] for arm in trial.config["arms"]}
+
+    def tell(value, row):
+        codes = [code for code, label in arms.items() if label.casefold() == value.casefold()]
+        remedy = f"that is a label, write the code '{codes[0]}'" if codes else nearest(value, arms)
+        return f"arm {shown(value)} is not among 'arms' of config.yaml; {remedy}"
+
+    return Rule("ARM", lambda s: s.isin(arms), tell)
 
 
 def _visit_rule(trial, imaging=False):
     names = [v["name"] for v in trial.config["visits"] if v["imaging"] or not imaging]
     what = "'visits' with imaging" if imaging else "'visits'"
-    return Rule(
-        "AVISIT",
-        lambda s: s.isin(names),
-        lambda v, row: f"visit '{v}' is not among {what} of config.yaml; {nearest(v, names)}",
-    )
+
+    def tell(value, row):
+        if value in trial.visit_names:
+            return f"visit '{value}' has no scans in config.yaml; say 'imaging: true' there"
+        return f"visit {shown(value)} is not among {what} of config.yaml; {nearest(value, names)}"
+
+    return Rule("AVISIT", lambda s: s.isin(names), tell)
 
 
 def _scan_rules(trial, root):
     config = trial.config
-    series = list(config.get("imaging", {}).get("series", {}))
+    if "imaging" not in config:  # told already
+        return []
+    imaging = config["imaging"]
+    series = list(imaging["series"])
     base = scans_root(config, root)
     made = config.get("phantom", {}).get("root")
-    nowhere = config["skip_without_scans"] and not base.exists()
+    nowhere = config["skip_without_scans"] and not os.path.exists(base)
 
     def present(paths):
         if nowhere:  # nothing will run, so nothing needs to be there
             return pd.Series(True, paths.index)
-        unique = {path: bool(made and _below(path, made)) or (base / path).exists()
+        unique = {path: bool(made and _below(path, made)) or os.path.exists(base / path)
                   for path in paths.unique()}  # fmt: skip
         return paths.map(unique).astype(bool)
 
     def absent(value, row):
         return (
-            f"{row.USUBJID} {row.AVISIT} {row.SERIES}: '{value}' does not exist under "
+            f"{row.USUBJID} {row.AVISIT} {row.SERIES}: {shown(value, 120)} does not exist under "
             f"'{base.as_posix()}'; mend the path, or delete the row if there is no scan"
+        )
+
+    paths = trial.scans["PATH"].dropna().map(os.path.normpath)
+    first = {path: index + 2 for index, path in reversed(list(paths.items()))}
+
+    def again(value, row):
+        return (
+            f"{shown(value, 120)} is the scan of line {first[os.path.normpath(value)]}, too; mend "
+            "one of the two, or delete the row"
         )
 
     return [
@@ -302,11 +341,25 @@ def _scan_rules(trial, root):
         Rule(
             "SERIES",
             lambda s: s.isin(series),
-            lambda v, row: f"series '{v}' is not in 'imaging.series'; {nearest(v, series)}",
+            lambda v, row: f"series {shown(v)} is not in 'imaging.series'; {nearest(v, series)}",
         ),
         Rule("PATH", present, absent),
+        Rule("PATH", lambda s: ~s.map(os.path.normpath).duplicated(), again),
         Rule("LABELS", present, absent),
+        *([_labels_needed(trial)] if imaging.get("segmentation") == "external" else []),
     ]
+
+
+def _labels_needed(trial):
+    lacking = trial.scans.index[trial.scans["LABELS"].isna()]
+    return Rule(
+        "SERIES",
+        lambda s: pd.Series(~s.index.isin(lacking), s.index),
+        lambda v, row: (
+            "LABELS is empty, but 'imaging.segmentation' is 'external'; name the label "
+            "map of the scan, or say 'classical'"
+        ),
+    )
 
 
 def scans_root(config, root="."):
@@ -324,13 +377,14 @@ def _measurement_rules(trial):
     codes = Rule(
         "PARAMCD",
         lambda s: s.isin(parameters.index),
-        lambda v, row: f"parameter '{v}' is not in parameters.tsv; {nearest(v, parameters.index)}",
+        lambda v, row: (
+            f"parameter {shown(v)} is not in parameters.tsv; {nearest(v, parameters.index)}"
+        ),
     )
     frame = trial.measurements
-    if "PARAMCD" not in frame or not {"LOW", "HIGH", "AVALU"} <= set(parameters.columns):
-        return [codes]
     low = numbers(frame["PARAMCD"].map(parameters["LOW"])).fillna(-float("inf"))
     high = numbers(frame["PARAMCD"].map(parameters["HIGH"])).fillna(float("inf"))
+    low, high = low.where(low < high, -float("inf")), high.where(low < high, float("inf"))
     unit = frame["PARAMCD"].map(parameters["AVALU"])
 
     def in_range(cells):
@@ -348,8 +402,8 @@ def _measurement_rules(trial):
     def unit_told(value, row):
         wanted = parameters["AVALU"].get(row.PARAMCD)
         return (
-            f"{row.PARAMCD} of {row.USUBJID} at {row.AVISIT} is in '{value}', declared is "
-            f"'{wanted}'; convert the value and its unit"
+            f"{row.PARAMCD} of {row.USUBJID} at {row.AVISIT} is in {shown(value)}, declared "
+            f"is '{wanted}'; convert the value and its unit"
         )
 
     return [
@@ -361,102 +415,57 @@ def _measurement_rules(trial):
 
 def _parameter_rules(trial):
     frame = trial.parameters
-    if not {"LOW", "HIGH"} <= set(frame.columns):
-        return []
     high = numbers(frame["HIGH"])
-    series = [*trial.config.get("imaging", {}).get("series", {}), "visit"]
-    rules = [
+    return [
         Rule(
             "LOW",
             lambda s: ~(numbers(s) >= high[s.index]),
             lambda v, row: f"LOW {v} of {row.PARAMCD} is not below HIGH {row.HIGH}; mend them",
-        )
+        ),
+        Rule(
+            "MEASURE",
+            lambda s: s.map(lambda value: sheets.measure_fault(value, trial.config) is None),
+            lambda v, row: f"{shown(v)}: {sheets.measure_fault(v, trial.config)}",
+        ),
     ]
-    if "imaging" in trial.config:
-        rules.append(
-            Rule(
-                "MEASURE",
-                lambda s: s.str.split(":").str[0].isin(series),
-                lambda v, row: f"'{v}' names no series of 'imaging.series' (or 'visit'); mend it",
-            )
-        )
-    return rules
 
 
-def _plan_problems(trial, path):
-    """Yield the names in plan.yaml that the trial does not know."""
-    config, plan = trial.config, trial.plan
+def _phantom_problems(trial):
+    """Return the problems of the scans that the run is to make."""
+    from lungitude.phantom.record import TARGETS
 
-    def unknown(keys, what, value, known):
-        text = f"{what} '{value}' is unknown; {nearest(value, known)}"
-        return Problem(str(path), checks.line_of(path, keys), "", text)
-
-    parameters = set(trial.parameters["PARAMCD"].dropna())
-    visits = [visit["name"] for visit in config["visits"]]
-    columns = {"BASE", *(c["column"] for c in config["characteristics"])}
-    columns |= {factor["column"] for factor in config["strata"]}
-    populations = plan["populations"]
-    for name in ("subjects", "randomisation"):
-        if name not in config["sheets"]:
-            text = f"a plan needs 'sheets: {name}' in config.yaml; add it, or remove plan.yaml"
-            yield Problem(str(path), None, "", text)
-    for name, section in plan["analyses"].items():
-        keys = ["analyses", name]
-        if section.get("population", next(iter(populations))) not in populations:
-            found = section["population"]
-            yield unknown([*keys, "population"], "population", found, populations)
-        for kind, known in (("parameters", parameters), ("visits", visits)):
-            for item in section.get(kind, []) if isinstance(section.get(kind), list) else []:
-                if item not in known:
-                    yield unknown([*keys, kind], kind[:-1], item, sorted(known))
-        for item in section.get("covariates", []):
-            if item not in columns:
-                yield unknown([*keys, "covariates"], "covariate", item, sorted(columns))
-    primary = plan["primary"]
-    asked = [(["primary", "parameter"], "parameter", primary["parameter"], parameters)]
-    asked += [(["primary", "visit"], "visit", primary["visit"], visits)]
-    asked += [(["primary", "method"], "analysis", primary["method"], plan["analyses"])]
-    for name, population in populations.items():
-        for item in population["require"]:
-            keys = ["populations", name, "require"]
-            asked += [(keys, "parameter", item["param"], parameters)]
-            asked += [(keys, "visit", item["visit"], visits)]
-    for index, family in enumerate(plan["families"]):
-        keys = ["families", index]
-        asked += [(keys, "analysis", family["analysis"], plan["analyses"])]
-        asked += [(keys, "parameter", item, parameters) for item in family["parameters"]]
-        asked += [(keys, "visit", item, visits) for item in family["visits"]]
-        strata = family["strata"] if isinstance(family["strata"], list) else []
-        paths = [stratum["path"] for stratum in trial.strata]
-        asked += [(keys, "stratum", item, paths) for item in strata]
-    yield from _families_overlap(plan, path)
-    for index, display in enumerate(plan["displays"]):
-        keys = ["displays", index]
-        asked += [(keys, "parameter", item, parameters) for item in display["parameters"]]
-    for keys, what, value, known in asked:
-        if value not in known:
-            yield unknown(keys, what, value, sorted(known))
-    for kind in ("families", "displays"):
-        names = [item["id"] for item in plan[kind]]
-        for name in sorted({name for name in names if names.count(name) > 1}):
-            text = f"'{kind}' has id '{name}' twice; each must be unique"
-            yield Problem(str(path), checks.line_of(path, [kind]), "", text)
-
-
-def _families_overlap(plan, path):
-    """Yield the hypotheses that stand in two families; their p value would have two adjustments."""
-    owner = {}
-    for index, family in enumerate(plan["families"]):
-        for test in itertools.product(family["parameters"], family["visits"]):
-            key = (family["analysis"], *test)
-            if key in owner and owner[key] != family["id"]:
-                text = (
-                    f"{' at '.join(test)} ({family['analysis']}) is in the families "
-                    f"'{owner[key]}' and '{family['id']}'; keep it in one"
-                )
-                line = checks.line_of(path, ["families", index])
-                yield Problem(str(path), line, "", text)
-            owner.setdefault(key, family["id"])
+    found = []
+    phantom, imaging = trial.config["phantom"], trial.config.get("imaging", {})
+    path = trial.folder / phantom["records"]
+    remedy = "create it or mend 'phantom: records' in config.yaml"
+    frame = sheets.read(path, found, "phantom", remedy)
+    if frame is None:
+        return found
+    whole = not found
+    extra = {
+        column: {"type": "number", "minimum": low, "maximum": high}
+        for column, (_, low, high) in TARGETS.items()
+    }
+    found += sheets.check(frame, "phantom", path, [_visit_rule(trial)], extra)
+    if not whole or not {"USUBJID", "AVISIT"} <= set(frame.columns) or "scans" not in trial.paths:
+        return found
+    made = {imaging.get("inspiration"), imaging.get("expiration")}
+    records = set(zip(frame["USUBJID"], frame["AVISIT"], strict=True))
+    places = {visit["name"]: visit["path"] for visit in trial.config["visits"]}
+    for scan in trial.scans.dropna(subset=["USUBJID", "AVISIT", "SERIES", "PATH"]).itertuples():
+        if not _below(scan.PATH, phantom["root"]) or scan.AVISIT not in places:
+            continue
+        where = f"{phantom['root']}/{scan.USUBJID}/{places[scan.AVISIT]}/{scan.SERIES}"
+        text = None
+        if scan.SERIES not in made:
+            text = f"the phantom makes no series '{scan.SERIES}'; delete the row"
+        elif os.path.normpath(scan.PATH) != os.path.normpath(where):
+            text = f"{shown(scan.PATH)} is not where the phantom's scan is made; write '{where}'"
+        elif (scan.USUBJID, scan.AVISIT) not in records:
+            text = f"{path.name} has no row {scan.USUBJID} {scan.AVISIT}; add it or delete this row"
+        if text:
+            found.append(Problem(str(trial.paths["scans"]), scan.Index + 2, "PATH", text))
+    return found
 
 
 def _scans_in_use(trial):

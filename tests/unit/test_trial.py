@@ -1,23 +1,12 @@
 """A trial folder is read, or refused with every problem, its place and its remedy."""
 
+import shutil
+
 import pandas as pd
 import pytest
 
-from helpers import ROOT, edit_text, edit_yaml
+from helpers import ROOT, change_cell, edit_text, edit_yaml, problems_of
 from lungitude import trial
-
-
-def problems_of(folder):
-    with pytest.raises(trial.TrialError) as raised:
-        trial.load(folder / "config.yaml", root=folder.parents[1])
-    return raised.value.problems
-
-
-def change_cell(path, row, column, value):
-    frame = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    frame.loc[row, column] = value
-    frame.to_csv(path, sep="\t", index=False, lineterminator="\n")
-    return frame.loc[row]
 
 
 @pytest.mark.parametrize("name", ["demo", "paper", "public"])
@@ -95,11 +84,11 @@ def test_max_subjects_takes_the_first_patients_of_the_sheet(drawn):
         ),
         (
             lambda f: change_cell(f / "measurements.tsv", 0, "AVAL", "12,3"),
-            "'12,3' is no number; write it with a point, missing as an empty cell",
+            "'12,3' is no number; write it with a point: 12.3",
         ),
         (
             lambda f: change_cell(f / "measurements.tsv", 0, "ADT", "06/04/2021"),
-            "'06/04/2021' is no date; YYYY-MM-DD",
+            "'06/04/2021' is no date; write it as YYYY-MM-DD",
         ),
         (
             lambda f: change_cell(f / "subjects.tsv", 0, "GOLDGR", "V"),
@@ -151,8 +140,6 @@ def test_a_patient_twice_is_told_with_both_lines(tiny):
 
 
 def test_a_scan_that_is_not_there_is_told(drawn, tmp_path):
-    import shutil
-
     folder = tmp_path / "tiny"
     shutil.copytree(drawn, folder)
     row = change_cell(folder / "scans.tsv", 0, "PATH", "scans/nowhere")

@@ -61,13 +61,14 @@ def test_a_broken_trial_is_refused_in_one_line(name, drawn, tmp_path):
     assert not (tmp_path / "results").exists()
 
 
-def test_no_trial_named(tmp_path):
+@pytest.mark.parametrize("more", [(), ("--config", "trial=demo")])
+def test_no_trial_named(more, tmp_path):
     import subprocess
     import sys
 
     from helpers import ROOT
 
-    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "-n"]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "-n", *more]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode != 0
     assert "Which trial? Name its folder" in run.stderr

@@ -1,0 +1,135 @@
+"""What a schema can't say of config.yaml: names that must be unique, known, or free."""
+
+from lungitude.checks import nearest
+
+# Columns that the analysis data sets make, and the word of results for all arms together.
+RESERVED = set(
+    "STUDYID USUBJID ARM TRT01P TRT01PN RANDDT EOSSTT EOSDT DCSREAS ITTFL SAFFL PPROTFL PARAMCD "
+    "PARAM PARAMN AVISIT AVISITN ADT ADY AVAL AVALU BASE CHG PCHG ABLFL ANL01FL DTYPE "
+    "SOURCE".split()
+)
+TOTAL = "TOTAL"
+
+
+def problems(config, document):
+    """Yield the problems of a config that fits its schema.
+
+    Parameters
+    ----------
+    config : dict
+        With the defaults of the schema filled in.
+    document : Document
+        config.yaml, for the place of each problem.
+    """
+    problem = document.problem
+    unique = [(["arms"], "code"), (["visits"], "name"), (["visits"], "path"),
+              (["characteristics"], "column"), (["strata"], "column")]  # fmt: skip
+    unique += [(["strata", index, "levels"], "value") for index in range(len(config["strata"]))]
+    for keys, key in unique:
+        group, seen = config, set()
+        for part in keys:
+            group = group[part]
+        for index, item in enumerate(group):
+            if item[key] in seen:
+                name = ".".join(map(str, keys))
+                text = f"'{name}' has {key} '{item[key]}' twice; each must be unique"
+                yield problem([*keys, index], text)
+            seen.add(item[key])
+    references = [arm["code"] for arm in config["arms"] if arm["reference"]]
+    if len(config["arms"]) > 1 and len(references) != 1:
+        text = f"{len(references)} arms say 'reference: true'; exactly one must, the comparator"
+        yield problem(["arms"], text)
+    for index, arm in enumerate(config["arms"]):
+        if arm["code"].upper() == TOTAL:
+            text = f"the arm code '{arm['code']}' is kept for all arms together; choose another"
+            yield problem(["arms", index], text)
+    visits = config["visits"]
+    baselines = [visit["name"] for visit in visits if visit["baseline"]]
+    if len(baselines) != 1:
+        text = f"{len(baselines)} visits say 'baseline: true'; exactly one must"
+        yield problem(["visits"], text)
+    for index in range(1, len(visits)):
+        last, this = visits[index - 1], visits[index]
+        if this["number"] <= last["number"]:
+            text = (
+                f"visit '{this['name']}' has number {this['number']:g} after '{last['name']}' with "
+                f"{last['number']:g}; list visits by time, each with a greater number"
+            )
+            yield problem(["visits", index], text)
+    yield from _strata_problems(config, problem)
+    yield from _characteristics_problems(config, problem)
+    yield from _section_problems(config, problem)
+
+
+def _strata_problems(config, problem):
+    seen = {"all", "quality"}
+    described = {item["column"]: item for item in config["characteristics"]}
+    for index, factor in enumerate(config["strata"]):
+        column = factor["column"]
+        if column in RESERVED:
+            text = f"stratum column '{column}' has a reserved name; rename the column"
+            yield problem(["strata", index], text)
+        item = described.get(column, {})
+        if item.get("type") == "continuous":
+            text = f"'{column}' is 'continuous' in 'characteristics'; a stratum is a 'category'"
+            yield problem(["strata", index], text)
+        for place, level in enumerate(factor["levels"]):
+            keys = ["strata", index, "levels", place]
+            if level["path"] in seen:
+                text = f"stratum path '{level['path']}' is taken; choose another"
+                yield problem(keys, text)
+            seen.add(level["path"])
+            if item.get("levels") and level["value"] not in item["levels"]:
+                text = (
+                    f"level '{level['value']}' of '{column}' is not among its levels in "
+                    f"'characteristics'; {nearest(level['value'], item['levels'])}"
+                )
+                yield problem(keys, text)
+
+
+def _characteristics_problems(config, problem):
+    for index, item in enumerate(config["characteristics"]):
+        keys, column = ["characteristics", index], item["column"]
+        if column in RESERVED:
+            text = f"characteristic '{column}' has a reserved name; rename the column"
+            yield problem(keys, text)
+        if item.get("low", -float("inf")) >= item.get("high", float("inf")):
+            text = f"low {item['low']:g} of '{column}' is not below high {item['high']:g}"
+            yield problem(keys, f"{text}; mend them")
+        for value in item.get("show", []) if item.get("levels") else []:
+            if value not in item["levels"]:
+                text = f"'show' of '{column}' names level '{value}'; "
+                yield problem([*keys, "show"], text + nearest(value, item["levels"]))
+
+
+def _section_problems(config, problem):
+    """Yield the sections of config.yaml that lack another one."""
+    named = config["sheets"]
+    if "randomisation" in named and not config["arms"]:
+        text = "there is a randomisation sheet but no 'arms'; name them"
+        yield problem(["sheets", "randomisation"], text)
+    if "randomisation" in named and "subjects" not in named:
+        yield problem(["sheets"], "a trial with arms needs 'sheets: subjects'; add it")
+    if "scans" in named and "imaging" not in config:
+        text = "there are scans but no 'imaging' section; add it"
+        yield problem(["sheets", "scans"], text)
+    imaging = config.get("imaging", {})
+    for role in ("inspiration", "expiration"):
+        if role in imaging and imaging[role] not in imaging["series"]:
+            text = f"'imaging.{role}' is '{imaging[role]}', which is not in 'imaging.series'; "
+            yield problem(["imaging", role], text + nearest(imaging[role], imaging["series"]))
+        if "phantom" in config and role not in imaging:
+            text = f"a phantom needs 'imaging.{role}', the series that is made; add it"
+            yield problem(["phantom"], text)
+    if imaging.get("inspiration", 0) == imaging.get("expiration", 1):
+        text = "inspiration and expiration are the same series; name two"
+        yield problem(["imaging", "expiration"], text)
+    codes = {"lungs": 2, "lobes": 6}[imaging.get("label_scheme", "lungs")]
+    for label, code in imaging.get("label_map", {}).items():
+        if code > codes:
+            text = f"'imaging.label_map' maps {label} to {code}, but '{imaging['label_scheme']}' "
+            text += f"has codes up to {codes}; mend it or 'label_scheme'"
+            yield problem(["imaging", "label_map", label], text)
+    if "phantom" in config and "scans_root" in config:
+        text = "the scans of a phantom are made in the project; delete 'scans_root'"
+        yield problem(["scans_root"], text)
