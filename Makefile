@@ -5,18 +5,23 @@ PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# The progress lines come from our logger; everything else is plain Snakemake.
-RUN := $(BIN)/snakemake --cores $(CORES) --logger lungitude --quiet all
+# A run: the folder is checked, the workflow runs with our progress lines, a summary closes it
+# (in place of the hook that would print the same, but not when there is nothing to do).
+define run
+	$(BIN)/lungitude check $(1)
+	$(BIN)/snakemake --cores $(CORES) --logger lungitude --quiet all --no-hooks --configfile config/$(1)/config.yaml
+	@$(BIN)/lungitude summary $(1)
+endef
 
 .PHONY: demo paper public test lint lock clean
 demo: .venv/imaging.done
-	$(RUN) --configfile config/demo/config.yaml
+	$(call run,demo)
 
 paper: .venv/tables.done
-	$(RUN) --configfile config/paper/config.yaml
+	$(call run,paper)
 
 public: .venv/imaging.done
-	$(RUN) --configfile config/public/config.yaml
+	$(call run,public)
 
 test: .venv/dev.done
 	$(BIN)/pytest

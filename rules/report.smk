@@ -106,7 +106,7 @@ rule report_stratum:
         displays=PLAN.get("displays", []),
         pages=list(STRATA.values()),
         links=links_of_report(),
-        versions=provenance.versions(),
+        versions=provenance.versions(imaging=len(SCANS) > 0),
     script:
         "../scripts/report_stratum.py"
 

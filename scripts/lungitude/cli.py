@@ -1,10 +1,11 @@
-"""The `lungitude` command: what a person asks before a run."""
+"""The `lungitude` command: what a person asks before and after a run."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
-from lungitude import trial
+from lungitude import checks, summary, trial
 
 
 def main(arguments=None):
@@ -15,13 +16,20 @@ def main(arguments=None):
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="say everything that is wrong with a trial folder")
     check.add_argument("trial", help="name under config/, or path of the folder or its config.yaml")
+    tell = commands.add_parser("summary", help="say where a run's report is and what it left out")
+    tell.add_argument("trial", help="the same")
     options = parser.parse_args(arguments)
-    return check_trial(options.trial)
+    return {"check": check_trial, "summary": tell_summary}[options.command](options.trial)
 
 
 def check_trial(name):
     """Print all problems of a trial folder, or what it holds; return 1 or 0."""
     path = config_of(name)
+    if not os.path.lexists(path):
+        trials = sorted(p.parent.name for p in Path("config").glob("*/config.yaml"))
+        print(f"There is no trial '{name}', as {path} does not exist; ", end="", file=sys.stderr)
+        print(checks.nearest(name, trials), file=sys.stderr)
+        return 1
     try:
         found = trial.load(path)
     except trial.TrialError as error:
@@ -38,12 +46,26 @@ def check_trial(name):
     return 0
 
 
+def tell_summary(name):
+    """Print what the last run of a trial left behind."""
+    path = config_of(name)
+    try:
+        found = trial.load(path)
+    except trial.TrialError:
+        return check_trial(name)
+    results = Path("results") / found.config["trial"]
+    print(*summary.lines(results) or [f"Nothing in {results} yet."], sep="\n")
+    return 0
+
+
 def config_of(name):
     """Return the config.yaml that a name, a folder or a file stands for."""
     path = Path(name)
+    if path.name == "plan.yaml":
+        return path.with_name("config.yaml")
     if path.suffix in (".yaml", ".yml"):
         return path
-    return (path if path.is_dir() else Path("config") / name) / "config.yaml"
+    return (path if os.path.isdir(path) else Path("config") / name) / "config.yaml"
 
 
 if __name__ == "__main__":

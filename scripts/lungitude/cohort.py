@@ -146,7 +146,8 @@ def fates(scan_records, later_records):
         if key not in rows or rows[key]["status"] == "ok":
             rows[key] = record
     frame = pd.DataFrame(list(rows.values()))
-    return frame.reindex(columns=[*IDENTITY, "status", "stage", "reason"])
+    frame = frame.reindex(columns=[*IDENTITY, "status", "stage", "reason"])
+    return frame.assign(stage=frame["stage"].where(frame["status"] == "excluded"))
 
 
 def registrations(paths):

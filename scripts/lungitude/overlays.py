@@ -177,11 +177,13 @@ def _compose(rows, title, lines=(), legend=()):
     """Lay panels out in rows, between a title and lines of text."""
     width = max(sum(p.shape[1] + _GAP for p in row) - _GAP for row in rows)
     heights = [max(p.shape[0] for p in row) for row in rows]
+    heading = _wrapped(title, width)
     lines = [piece for line in lines for piece in _wrapped(line, width)]
+    head = _LINE * len(heading)
     foot = _LINE * (len(lines) + bool(legend))
-    height = _LINE + sum(heights) + _GAP * (len(rows) - 1) + foot + (4 if foot else 0)
+    height = head + sum(heights) + _GAP * (len(rows) - 1) + foot + (4 if foot else 0)
     canvas = np.zeros((height, width, 3), np.uint8)
-    top = _LINE
+    top = head
     for row, tall in zip(rows, heights, strict=True):
         left = 0
         for panel in row:
@@ -193,7 +195,8 @@ def _compose(rows, title, lines=(), legend=()):
     draw = ImageDraw.Draw(picture)
     draw.fontmode = "1"  # no smoothing: fewer colours, smaller files
     font = ImageFont.load_default(12)
-    draw.text((3, 2), title, fill=(255, 255, 255), font=font)
+    for number, line in enumerate(heading):
+        draw.text((3, 2 + _LINE * number), line, fill=(255, 255, 255), font=font)
     base = height - foot
     for number, line in enumerate(lines):
         draw.text((3, base + _LINE * number), line, fill=(255, 255, 255), font=font)

@@ -11,7 +11,8 @@ from importlib import metadata
 from pathlib import Path
 
 SCRIPTS = Path(__file__).parents[1]
-PACKAGES = "numpy scipy pandas statsmodels pingouin matplotlib SimpleITK antspyx torch".split()
+PACKAGES = "numpy scipy pandas statsmodels matplotlib".split()
+IMAGING_PACKAGES = "SimpleITK pydicom antspyx".split()
 
 
 @functools.cache
@@ -99,10 +100,16 @@ def digest_of_text(content):
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def versions():
-    """Return the versions of Python, Lungitude and the packages that numbers come from."""
+def versions(imaging):
+    """Return the versions of Python, Lungitude and the packages that numbers come from.
+
+    Parameters
+    ----------
+    imaging : bool
+        Whether scans were measured, so that their packages count.
+    """
     found = {"Python": platform.python_version()}
-    for name in ("lungitude", "snakemake", *PACKAGES):
+    for name in ("lungitude", "snakemake", *PACKAGES, *(IMAGING_PACKAGES if imaging else ())):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
