@@ -32,7 +32,7 @@ def test_an_edited_module_reruns_what_imports_it(tiny, tmp_path):
     assert found["figure_flow"] == 5
     snakemake(tiny, project=project, cores=2)
 
-    touch_code(project, "analysis/describe.py")
+    touch_code(project, "analysis/agreement.py")
     found = planned(tiny, project)
     assert found["analyse"] == 1
     assert "derive_adam" not in found
