@@ -47,8 +47,10 @@ def labels_of(job):
 
 def names_of(job):
     """Return label map and scheme as `segmentation.from_labels` takes them."""
-    scheme = job.params.get("label_scheme")
-    return job.params.get("label_map") or scheme or "lungs", scheme
+    names, scheme = job.params.get("label_map"), job.params.get("label_scheme")
+    if isinstance(names, str):  # the name of a software says the scheme, too
+        return names, None
+    return names or scheme or "lungs", scheme
 
 
 def find(job, given):

@@ -125,7 +125,8 @@ def _section_problems(config, problem):
         text = "inspiration and expiration are the same series; name two"
         yield problem(["imaging", "expiration"], text)
     codes = {"lungs": 2, "lobes": 6}[imaging.get("label_scheme", "lungs")]
-    for label, code in imaging.get("label_map", {}).items():
+    named = imaging.get("label_map", {})
+    for label, code in {} if isinstance(named, str) else named.items():
         if code > codes:
             text = f"'imaging.label_map' maps {label} to {code}, but '{imaging['label_scheme']}' "
             text += f"has codes up to {codes}; mend it or 'label_scheme'"

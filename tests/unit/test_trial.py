@@ -164,3 +164,24 @@ def test_identifiers_stay_text(tiny):
         path.write_text(path.read_text().replace("DEMO-", "0"))
     found = trial.load(tiny / "config.yaml")
     assert found.subjects["USUBJID"].str.startswith("00").all()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("totalsegmentator", None),
+        ({"10": 4, "11": 5}, None),
+        ("totalsegmentater", "did you mean 'totalsegmentator'?"),
+        ({"10": 9}, "is 9; it must be at most 6"),
+        ({"left": 2}, "a whole number"),
+    ],
+)
+def test_label_maps_are_named_or_given(drawn, tmp_path, given, expected):
+    shutil.copytree(drawn, tmp_path / "tiny")
+    path = tmp_path / "tiny" / "config.yaml"
+    edit_yaml(path, lambda c: c["imaging"].update(label_map=given, label_scheme="lobes"))
+    if expected is None:
+        assert trial.load(path).config["imaging"]["label_map"] == given
+    else:
+        (problem,) = problems_of(tmp_path / "tiny")
+        assert expected in problem
