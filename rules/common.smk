@@ -187,6 +187,9 @@ NUMBERS = ["gather_measurements", "derive_adam", "gather_results"]
 NUMBERS += [f"analyse_{method}" for method in PLAN.get("analyses", ())]
 
 
+DATA_DIGEST = provenance.digest_of(*TRIAL.paths.values())
+
+
 def reporting(script):
     """The params that every display and page shares."""
     return {
@@ -199,6 +202,7 @@ def reporting(script):
         "plan": PLAN,
         "trial": TITLES,
         "provenance": {
+            "data": DATA_DIGEST,
             "plan": provenance.digest_of_text(PLAN),
             "code": provenance.digest_of_text(
                 [code(name) for name in (*NUMBERS, script)]
