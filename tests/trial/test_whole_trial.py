@@ -142,6 +142,8 @@ def test_no_name_of_a_patient_leaves_the_scans(trial):
     for path in sorted((trial["root"] / "results").rglob("*")):
         if path.is_file():
             content = path.read_bytes()
+            if path.suffix == ".tfm":  # millions of digits hold any date by chance
+                content = re.sub(rb"Parameters: .*", b"", content)
             content += gzip.decompress(content) if path.suffix == ".gz" and content else b""
             for secret in secrets:
                 assert secret not in content, f"{secret} in {path}"

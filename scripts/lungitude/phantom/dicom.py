@@ -19,7 +19,7 @@ PLANTED = {
     "ReferringPhysicianName": "PLANTED^PHYSICIAN",
     "OperatorsName": "PLANTED^OPERATOR",
     "StudyDate": "19020304",
-    "StudyTime": "010203",
+    "StudyTime": "010203.424242",
     "AccessionNumber": "PLANTED-ACC-4402",
     "StationName": "PLANTEDSTATION",
     "DeviceSerialNumber": "PLANTED-SN-9917",
