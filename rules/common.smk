@@ -82,7 +82,7 @@ def scan_state(wildcards, input):
 
 def scan_labels(wildcards):
     """The label map of other software for a scan, if scans.tsv names one."""
-    labels = SCAN_OF.at[(*wildcards,), "LABELS"] if "LABELS" in SCAN_OF else None
+    labels = SCAN_OF.at[(*wildcards,), "LABELS"]
     return [str(SCANS_ROOT / labels)] if isinstance(labels, str) else []
 
 
@@ -96,10 +96,14 @@ def identity(wildcards):
 
 
 # (subject, visit) with an inspiration; of these, with an expiration too; with an earlier baseline.
-INSPIRED = [
-    pair for pair, series in SERIES_OF.items() if IMAGING.get("inspiration") in series
+INSPIRED = {
+    pair: series
+    for pair, series in SERIES_OF.items()
+    if IMAGING.get("inspiration") in series
+}
+PAIRED = [
+    pair for pair, series in INSPIRED.items() if IMAGING.get("expiration") in series
 ]
-PAIRED = [pair for pair in INSPIRED if IMAGING.get("expiration") in SERIES_OF[pair]]
 FOLLOWED = [
     (subject, visit)
     for subject, visit in INSPIRED
@@ -158,9 +162,7 @@ def phantom_records():
 
 def expected_scans():
     """The columns of scans.tsv that name a scan, as rows."""
-    return SCANS.reindex(columns=["USUBJID", "AVISIT", "SERIES", "ADT"]).to_dict(
-        "records"
-    )
+    return SCANS[["USUBJID", "AVISIT", "SERIES", "ADT"]].to_dict("records")
 
 
 def analysis_input(wildcards):
@@ -253,6 +255,7 @@ def links_of_report():
     return links
 
 
+@functools.cache
 def parameter_rows():
     """The rows of parameters.tsv as plain values; empty cells are left out."""
     rows = tables.read(sheet("parameters")).to_dict("records")

@@ -1,25 +1,12 @@
 """Describe every parameter by visit and arm."""
 
-from lungitude import tables
-from lungitude.analysis import describe
+from lungitude.analysis import common, describe
 from lungitude.job import job_log
 
 
 def main(job):
     """Write the results of the method."""
-    params = job.params
-    results = describe.describe(
-        tables.read_parquet(job.input.adsl),
-        [tables.read_parquet(job.input.adqct), tables.read_parquet(job.input.adfun)],
-        tables.read(job.input.parameters),
-        params.plan,
-        params.arms,
-        params.visits,
-        strata=params.strata,
-        characteristics=params.characteristics,
-        quantiles=params.quantiles,
-    )
-    tables.write_parquet(results, job.output.results)
+    common.run(job, describe.describe, "quantiles")
 
 
 if __name__ == "__main__":

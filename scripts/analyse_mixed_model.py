@@ -1,25 +1,12 @@
 """Compare the arms over all visits by a mixed model."""
 
-from lungitude import tables
-from lungitude.analysis import mixed_model
+from lungitude.analysis import common, mixed_model
 from lungitude.job import job_log
 
 
 def main(job):
     """Write the results of the method."""
-    params = job.params
-    results = mixed_model.mixed_model(
-        tables.read_parquet(job.input.adsl),
-        [tables.read_parquet(job.input.adqct), tables.read_parquet(job.input.adfun)],
-        tables.read(job.input.parameters),
-        params.plan,
-        params.arms,
-        params.visits,
-        strata=params.strata,
-        characteristics=params.characteristics,
-        confidence=params.confidence,
-    )
-    tables.write_parquet(results, job.output.results)
+    common.run(job, mixed_model.mixed_model, "confidence")
 
 
 if __name__ == "__main__":

@@ -177,28 +177,32 @@ def _complete(frame, name):
 def with_defaults(content, schema, definitions=None):
     """Fill in the defaults that a schema declares, at any depth; return a new mapping."""
     definitions = schema.get("$defs", {}) if definitions is None else definitions
-    if "$ref" in schema:
-        target = definitions[schema["$ref"].rsplit("/", 1)[1]]
-        schema = {**target, **{k: v for k, v in schema.items() if k != "$ref"}}
+    schema = _resolved(schema, definitions)
     if isinstance(content, list):
         return [with_defaults(item, schema.get("items", {}), definitions) for item in content]
     if not isinstance(content, dict):
         return content
     filled = {}
     for key, spec in schema.get("properties", {}).items():
-        resolved = spec
-        if "$ref" in spec:
-            resolved = {**definitions[spec["$ref"].rsplit("/", 1)[1]], **spec}
+        spec = _resolved(spec, definitions)
         if key in content:
             filled[key] = with_defaults(content[key], spec, definitions)
-        elif "default" in resolved:
-            filled[key] = resolved["default"]
+        elif "default" in spec:
+            filled[key] = spec["default"]
     other = schema.get("additionalProperties")
     for key in content:
         if key not in filled:
             spec = other if isinstance(other, dict) else {}
             filled[key] = with_defaults(content[key], spec, definitions)
     return filled
+
+
+def _resolved(spec, definitions):
+    """Put what a ``$ref`` points at in its place; keys beside it win."""
+    if "$ref" not in spec:
+        return spec
+    beside = {key: value for key, value in spec.items() if key != "$ref"}
+    return {**definitions[spec["$ref"].rsplit("/", 1)[1]], **beside}
 
 
 # --- What spans keys, rows and files -----------------------------------------------------------

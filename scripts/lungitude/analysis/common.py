@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from lungitude import tables
 from lungitude.adam import flag_of
 
 ALL = "all"
@@ -12,6 +13,32 @@ RATIO_NOTE = {
     "log": "ratio of geometric means",
     "log1p": "ratio of geometric means of value + 1",
 }
+
+
+def run(job, analyse, option):
+    """Run an analysis of the records of all visits, and write its rows.
+
+    Parameters
+    ----------
+    job : snakemake.script.Snakemake or a stand-in
+    analyse : callable
+        Of the modules of this package, from ADSL to characteristics.
+    option : str
+        The one choice of the plan that differs: ``confidence`` or ``quantiles``.
+    """
+    params = job.params
+    results = analyse(
+        tables.read_parquet(job.input.adsl),
+        [tables.read_parquet(job.input.adqct), tables.read_parquet(job.input.adfun)],
+        tables.read(job.input.parameters),
+        params.plan,
+        params.arms,
+        params.visits,
+        strata=params.strata,
+        characteristics=params.characteristics,
+        **{option: getattr(params, option)},
+    )
+    tables.write_parquet(results, job.output.results)
 
 
 class Cohort:

@@ -3,9 +3,10 @@
 import math
 from dataclasses import dataclass, field
 
+from lungitude import tables
 from lungitude.provenance import digest_of
 from lungitude.reporting.format import confidence_label
-from lungitude.reporting.results import TOTAL
+from lungitude.reporting.results import TOTAL, Results
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,15 @@ class Context:
         if self.trial.get("synthetic"):
             parts.append("SYNTHETIC TRIAL")
         return "; ".join(parts) + "."
+
+
+def of_display(job):
+    """Return what a display is made from: its results, the context and its entry of the plan."""
+    context = from_params(job.params, job.input.results)
+    display = job.params.display
+    frame = tables.read_parquet(job.input.results)
+    population = display.get("population")
+    return Results(frame, context.stratum["path"], context.plan, population), context, display
 
 
 def from_params(params, results):

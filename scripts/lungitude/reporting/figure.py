@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font, LoadFlags
 
 from lungitude.job import whole
+from lungitude.reporting import context
 
 WIDTH_MM = 180.0
 MM = 1 / 25.4
@@ -195,3 +196,18 @@ def synthetic_line(figure, context, height_mm):
             color="#7a2e00",
             fontweight="bold",
         )
+
+
+def write(job, draw):
+    """Draw the figure of one stratum and save it as SVG, PNG and PDF.
+
+    Parameters
+    ----------
+    job : snakemake.script.Snakemake or a stand-in
+    draw : callable
+        Of the module of a figure: results, context and display to a matplotlib Figure.
+    """
+    found, trial, display = context.of_display(job)
+    title = f"{display['title']}: {trial.stratum['label']}"
+    drawn = draw(found, trial, display)
+    save(drawn, job.output.svg, job.output.png, job.output.pdf, title)

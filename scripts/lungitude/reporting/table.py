@@ -9,7 +9,8 @@ import io
 import re
 from dataclasses import dataclass, field, replace
 
-from lungitude.reporting import pages
+from lungitude.job import whole
+from lungitude.reporting import context, pages
 from lungitude.reporting.format import NOT_APPLICABLE, NOT_ESTIMATED
 from lungitude.reporting.results import Part
 
@@ -183,3 +184,20 @@ def to_tsv(table):
 
 def _plain(text):
     return " ".join(text.replace("\\", "/").split())
+
+
+def write(job, build):
+    """Render the table of one stratum as HTML and as tab-separated text.
+
+    Parameters
+    ----------
+    job : snakemake.script.Snakemake or a stand-in
+    build : callable
+        Of the module of a table: results, context and display to `Table`.
+    """
+    found, trial, display = context.of_display(job)
+    made = build(found, trial, display)
+    with whole(job.output.html) as part:
+        part.write_text(to_page(made, trial.trial), encoding="utf-8")
+    with whole(job.output.tsv) as part:
+        part.write_text(to_tsv(made), encoding="utf-8")
