@@ -12,6 +12,7 @@ from lungitude.statistics import (
     correlate,
     icc,
     mixed_model,
+    mmrm,
 )
 
 # A small trial that anybody can type in; what is expected is plain least squares, plain means or
@@ -43,6 +44,7 @@ def test_exported_names():
         "correlate",
         "icc",
         "mixed_model",
+        "mmrm",
     ]
 
 
@@ -128,6 +130,45 @@ def test_mixed_model():
         "ci_low",
         "ci_high",
     ]
+
+
+def test_mmrm():
+    rng = np.random.default_rng(1)
+    subjects = pd.DataFrame({"USUBJID": [f"S{i}" for i in range(20)], "ARMCD": ["PBO", "TRT"] * 10})
+    visits = pd.DataFrame({"AVISIT": ["VIS1", "VIS2", "VIS3"]})
+    data = subjects.merge(visits, how="cross")
+    data["FEV1"] = rng.normal(40, 5, 20).repeat(3) + rng.normal(size=60)
+    fit = mmrm(
+        data,
+        "FEV1 ~ ARMCD * AVISIT",
+        subject="USUBJID",
+        visit="AVISIT",
+        covariance="us",
+        group=None,
+        weights=None,
+        coordinates=None,
+        method="reml",
+        df="satterthwaite",
+        vcov="model",
+        confidence=0.95,
+    )
+    tested = ["estimate", "se", "df", "statistic", "p", "ci_low", "ci_high"]
+    assert list(fit.coefficients) == ["term", *tested]
+    assert list(fit.coefficients["term"][-2:]) == ["ARMCDTRT:AVISITVIS2", "ARMCDTRT:AVISITVIS3"]
+    assert fit.covariance.shape == (3, 3)
+    assert (fit.n_subjects, fit.n_observations, fit.covariance_used) == (20, 60, "us")
+    assert fit.converged
+    assert np.isclose(fit.bic - fit.aic, 6 * np.log(20) - 12)
+    means = fit.emmeans("ARMCD", by="AVISIT", weights="equal", at=None)
+    assert list(means) == ["ARMCD", "AVISIT", "estimate", "se", "df", "ci_low", "ci_high"]
+    # Balanced and complete: each visit is its own t test.
+    table = fit.contrasts("ARMCD", by="AVISIT", reference="PBO", weights="equal")
+    assert list(table) == ["contrast", "AVISIT", *tested]
+    plain = data.pivot_table("FEV1", "AVISIT", "ARMCD")
+    assert np.allclose(table["estimate"], plain["TRT"] - plain["PBO"])
+    assert np.allclose(table["df"], 18)
+    f = fit.test(np.eye(6)[[4, 5]])
+    assert list(f) == ["F", "df1", "df2", "p"]
 
 
 def test_compare_groups():

@@ -8,6 +8,7 @@ from lungitude.statistics.ancova import ancova
 from lungitude.statistics.correlation import correlate
 from lungitude.statistics.groups import compare_groups
 from lungitude.statistics.mixed import mixed_model
+from lungitude.statistics.mmrm import mmrm
 from lungitude.statistics.multiplicity import adjust
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "correlate",
     "icc",
     "mixed_model",
+    "mmrm",
 ]

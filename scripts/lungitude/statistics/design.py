@@ -1,8 +1,10 @@
-"""Design matrices with marginal means: built from columns (fast) or from a formula (general).
+"""Design matrices with marginal means, coded and named as R does it.
 
-Both classes have `matrix` (n, k), `names` (as R writes them), `factors` (levels by name) and
-``mean_row(fixed, weights)``: the linear function of the coefficients that is the marginal mean
-with some factors fixed. Factors have treatment coding; the first level is the reference.
+A design has `matrix` (n, k), `names` (as R writes them), `terms` (the variables of each column),
+`factors` (levels by name), and ``mean_row(fixed, weights)``: the linear function of the
+coefficients that is the marginal mean with some variables fixed. Factors have treatment coding;
+the first level is the reference. `ColumnDesign` takes columns and products of columns,
+`FormulaDesign` a Wilkinson formula.
 """
 
 import itertools
@@ -16,7 +18,230 @@ from lungitude.statistics.frames import is_factor, levels, numbers, require_choi
 WEIGHTS = ("equal", "proportional", "counterfactual")
 
 
-class ColumnDesign:
+# The three kinds of variable have the same methods: `names` and `values` of their columns (`full`:
+# all indicators of a factor, else all but the first), and `at`, their row with variables fixed.
+
+
+class Factor:
+    """A column with levels."""
+
+    def __init__(self, label, column, kept):
+        self.label, self.column, self.levels = label, column, list(kept)
+
+    def names(self, full):  # noqa: D102
+        return [f"{self.label}{level}" for level in self.levels[0 if full else 1 :]]
+
+    def values(self, frame, full):  # noqa: D102
+        codes = pd.Categorical(frame[self.column], categories=self.levels).codes
+        return np.equal.outer(codes, np.arange(0 if full else 1, len(self.levels))).astype(float)
+
+    def at(self, fixed, means, full):
+        """Give the indicators with the factor fixed, else their equally weighted mean."""
+        kept = self.levels[0 if full else 1 :]
+        if self.column in fixed:
+            return np.array([float(level == fixed[self.column]) for level in kept])
+        return np.full(len(kept), 1 / len(self.levels))
+
+
+class Number:
+    """A numeric column as it is."""
+
+    levels = None
+
+    def __init__(self, column):
+        self.label = self.column = column
+
+    def names(self, full):  # noqa: D102
+        return [self.label]
+
+    def values(self, frame, full):  # noqa: D102
+        return frame[self.column].to_numpy(dtype=float, na_value=np.nan)[:, None]
+
+    def at(self, fixed, means, full):  # noqa: D102
+        return np.array([float(fixed.get(self.column, means[self.column]))])
+
+
+class Expression:
+    """A transformation of numeric columns, ``log(CRP)`` or ``poly(AGE, 2)``, by formulaic."""
+
+    levels = column = None
+
+    def __init__(self, label, frame):
+        from formulaic import model_matrix
+
+        self.label = label
+        built = model_matrix(f"0 + {label}", frame)
+        self._spec, self._names = built.model_spec, list(map(str, built.columns))
+        self.built = built.to_numpy(dtype=float)
+
+    def names(self, full):  # noqa: D102
+        return self._names
+
+    def values(self, frame, full):  # noqa: D102
+        return self._spec.get_model_matrix(frame).to_numpy(dtype=float)
+
+    def at(self, fixed, means, full):  # noqa: D102
+        # At the mean of the variable, not the mean of the transformed one, as emmeans does it.
+        frame = pd.DataFrame({name: [value] for name, value in {**means, **fixed}.items()})
+        return self.values(frame, full)[0]
+
+
+class Design:
+    """Columns of `terms` over `frame`; see the module.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Rows without missing values in the variables.
+    variables : dict of label to Factor, Number or Expression
+    terms : list of tuple of label
+        Without the intercept; in the order of the columns.
+    intercept : bool
+    """
+
+    def __init__(self, frame, variables, terms, intercept=True):
+        self.rows, self.variables = frame, variables
+        self.factors = {
+            v.column: v.levels for v in variables.values() if v.levels and v.column is not None
+        }
+        self.covariates = [v.column for v in variables.values() if isinstance(v, Number)]
+        self.means = {
+            name: float(np.mean(numbers(frame[name], name, "design"))) for name in self.covariates
+        }
+        self._intercept = intercept
+        self._coding = self._coded(terms, intercept)
+        self.names, self.terms = (["(Intercept)"], [()]) if intercept else ([], [])
+        for term, coding in self._coding:
+            labels = [""]
+            for label, full in zip(term, coding, strict=True):
+                own = self.variables[label].names(full)
+                labels = [f"{left}:{right}" if left else right for right in own for left in labels]
+            self.names += labels
+            self.terms += [term] * len(labels)
+        self.matrix = self._matrix(frame)
+
+    def _coded(self, terms, intercept):
+        """Whether each factor of each term has all its indicators: R's rule.
+
+        A factor has contrasts where the term without it is in the model, else all indicators
+        (Chambers & Hastie 1992, section 2.4.1). Without an intercept the first factor has all.
+        """
+        present = {frozenset(term) for term in terms} | {frozenset()}
+        coded, whole = [], not intercept
+        for term in terms:
+            coding = []
+            for label in term:
+                if self.variables[label].levels is None:
+                    coding.append(False)
+                    continue
+                full = frozenset(term) - {label} not in present
+                if whole and len(term) == 1:
+                    full, whole = True, False
+                coding.append(full)
+            coded.append((term, coding))
+        return coded
+
+    def _matrix(self, frame):
+        cache = {}
+        blocks = [np.ones((len(frame), 1))] if self._intercept else []
+        for term, coding in self._coding:
+            block = None
+            for key in zip(term, coding, strict=True):
+                if key not in cache:
+                    cache[key] = self.variables[key[0]].values(frame, key[1])
+                value = cache[key]
+                if block is None:
+                    block = value
+                else:  # the first variable is the fastest
+                    block = (value[:, :, None] * block[:, None, :]).reshape(len(frame), -1)
+            blocks.append(block)
+        return np.hstack(blocks)
+
+    def mean_row(self, fixed, weights="equal"):
+        """Coefficients' weights of a marginal mean.
+
+        `weights` ``equal``: factors that are not fixed are averaged over their levels, covariates
+        at their mean; ``proportional``: the cells of these factors are weighted by their
+        frequency; ``counterfactual``: the mean over the rows with the fixed variables set
+        (g-computation).
+        """
+        require_choice(weights, WEIGHTS, "weights", "marginal means")
+        known = {*self.factors, *self.covariates, *self.means}
+        for name, value in fixed.items():
+            if name in self.factors and value not in self.factors[name]:
+                raise ValueError(f"marginal means: {value!r} is no level of {name!r}")
+            if name not in known:
+                raise ValueError(f"marginal means: {name!r} is no variable of the model")
+        if weights == "counterfactual":
+            return self._matrix(self.rows.assign(**fixed)).mean(axis=0)
+        if weights == "proportional":
+            # Frequencies of cells times their rows is the mean over the rows.
+            return self._matrix(self.rows.assign(**{**self.means, **fixed})).mean(axis=0)
+        # In a full grid with equal weights the mean of a product is the product of the means.
+        row = [np.ones(1)] if self._intercept else []
+        for term, coding in self._coding:
+            value = np.ones(1)
+            for label, full in zip(term, coding, strict=True):
+                own = self.variables[label].at(fixed, self.means, full)
+                value = np.outer(own, value).ravel()
+            row.append(value)
+        return np.concatenate(row)
+
+    def hypothesis(self, term):
+        """Rows of the type III hypothesis of a term: differences from first levels.
+
+        Averaged equally over the factors of the terms that contain it, as SAS and car do it for
+        full-rank designs.
+        """
+        position, blocks = {}, {}
+        start = int(self._intercept)
+        for other, coding in self._coding:
+            size = int(
+                np.prod(
+                    [len(self.variables[x].names(f)) for x, f in zip(other, coding, strict=True)]
+                )
+            )
+            position[other], start = start, start + size
+            blocks[other] = coding
+        own = blocks[term]
+        free = [
+            [None]
+            if self.variables[x].levels is None
+            else self.variables[x].levels[0 if f else 1 :]
+            for x, f in zip(term, own, strict=True)
+        ]
+        rows = []
+        for cell in itertools.product(*reversed(free)):
+            cell = dict(zip(term, cell[::-1], strict=True))
+            row = np.zeros(len(self.names))
+            for other, coding in self._coding:
+                numeric = {x for x in other if self.variables[x].levels is None}
+                if not set(term) <= set(other) or not numeric <= set(term):
+                    continue
+                value = np.ones(1)
+                for x, full in zip(other, coding, strict=True):
+                    variable = self.variables[x]
+                    if variable.levels is None:
+                        part = np.ones(len(variable.names(full)))
+                    elif x in term:
+                        part = np.array([float(level == cell[x]) for level in variable.levels])
+                        if full and not own[term.index(x)]:
+                            part[0] = -1.0
+                        part = part if full else part[1:]
+                    else:
+                        part = variable.at({}, self.means, full)
+                    value = np.outer(part, value).ravel()
+                row[position[other] : position[other] + len(value)] = value
+            rows.append(row)
+        return np.array(rows)
+
+    @property
+    def term_labels(self):
+        """Terms without the intercept, in order."""
+        return [term for term, _ in self._coding]
+
+
+class ColumnDesign(Design):
     """Design from whole columns and products of columns; no formula is parsed.
 
     Parameters
@@ -31,78 +256,31 @@ class ColumnDesign:
 
     def __init__(self, data, terms, factor_levels=None):
         terms = [(term,) if isinstance(term, str) else tuple(term) for term in terms]
-        self.factors = {}
-        self._means = {}
-        columns = {}
+        variables = {}
         for name in dict.fromkeys(itertools.chain.from_iterable(terms)):
-            column = data[name]
-            if name in (factor_levels or {}) or is_factor(column):
-                kept = (factor_levels or {}).get(name) or levels(column)
-                self.factors[name] = list(kept)
-                codes = pd.Categorical(column, categories=kept).codes
-                columns[name] = np.equal.outer(codes, np.arange(1, len(kept))).astype(float)
+            column, given = data[name], (factor_levels or {}).get(name)
+            if given is not None or is_factor(column):
+                variables[name] = Factor(name, name, given or levels(column))
             else:
-                columns[name] = numbers(column, name, "design")[:, None]
-                self._means[name] = columns[name].mean(axis=0)
-        blocks, self.names, self.terms = [np.ones((len(data), 1))], ["(Intercept)"], [()]
-        for term in terms:
-            block, labels = np.ones((len(data), 1)), [""]
-            for name in term:
-                block = (block[:, :, None] * columns[name][:, None, :]).reshape(len(data), -1)
-                own = (
-                    [f"{name}{level}" for level in self.factors[name][1:]]
-                    if name in self.factors
-                    else [name]
-                )
-                labels = [f"{left}:{right}" if left else right for left in labels for right in own]
-            blocks.append(block)
-            self.names += labels
-            self.terms += [term] * len(labels)
-        self.matrix = np.hstack(blocks)
-
-    def _value(self, name, fixed):
-        if name not in self.factors:
-            return self._means[name] if name not in fixed else np.array([float(fixed[name])])
-        kept = self.factors[name]
-        if name not in fixed:
-            return np.full(len(kept) - 1, 1 / len(kept))
-        return np.array([float(level == fixed[name]) for level in kept[1:]])
-
-    def mean_row(self, fixed, weights="equal"):
-        """Coefficients' weights of a marginal mean: other factors equally, covariates at means.
-
-        In a full grid with equal weights the mean of a product of factors is the product of their
-        means, so no grid is needed.
-        """
-        require_choice(weights, ("equal",), "weights", "marginal means")
-        row, previous = [1.0], None
-        for term in self.terms[1:]:
-            if term == previous:
-                continue
-            value = np.ones(1)
-            for name in term:
-                value = np.outer(value, self._value(name, fixed)).ravel()
-            row.extend(value)
-            previous = term
-        return np.array(row)
+                variables[name] = Number(name)
+        super().__init__(data, variables, terms)
 
 
-def r_name(name):
-    """Name of a coefficient as R writes it: ``arm[T.B]:visit[T.2]`` is ``armB:visit2``."""
-    name = re.sub(r"\[T?\.?(.*?)\]", r"\1", name)
-    return "(Intercept)" if name == "Intercept" else name
-
-
-class FormulaDesign:
+class FormulaDesign(Design):
     """Design from a formula such as ``"FEV1 ~ RACE + log(AGE) + ARM * VISIT"``.
 
     Parameters
     ----------
     data : DataFrame
     formula : str
-        Wilkinson formula as formulaic reads it.
+        Wilkinson formula as formulaic reads it; ``C(x)`` makes a factor of a numeric column.
     extra : sequence of str
         Further columns that must be present in a row (subject, visit).
+
+    Notes
+    -----
+    formulaic parses and evaluates transformations; the columns are coded, ordered and named by
+    R's rules, which differ from formulaic's where a margin is absent (``A:B:C`` without ``A:B``).
     """
 
     def __init__(self, data, formula, extra=(), who="model"):
@@ -119,29 +297,48 @@ class FormulaDesign:
         absent = [name for name in [*used, *extra] if name not in data.columns]
         if absent:
             raise ValueError(f"{who}: no column {', '.join(map(repr, absent))} for {formula!r}")
-        kept = data.loc[data[[*used, *extra]].notna().all(axis=1)].copy()
+        needed = list(dict.fromkeys([*used, *extra]))
+        kept = data.loc[data[needed].notna().all(axis=1), needed].copy()
         if kept.empty:
-            raise ValueError(f"{who}: no row has all of {', '.join([*used, *extra])}")
-        self.factors, self.covariates = {}, []
-        response = {str(name) for name in left.required_variables}
-        for name in used:
-            if name in response:
-                numbers(kept[name], name, who)
-            elif is_factor(kept[name]) or re.search(rf"\bC\(\s*{re.escape(name)}\b", formula):
-                self.factors[name] = levels(kept[name])
-                kept[name] = pd.Categorical(kept[name], categories=self.factors[name])
-            else:
-                numbers(kept[name], name, who)
-                self.covariates.append(name)
-        self.rows = kept
-        self.response = left.get_model_matrix(kept).to_numpy(dtype=float)
+            raise ValueError(f"{who}: no row has all of {', '.join(needed)}")
+        response = [factor.expr for term in left for factor in term.factors]
+        if len(response) != 1:
+            raise ValueError(f"{who}: {formula!r} needs one numeric response")
+        self.response_name = str(response[0])
+        for name in {str(name) for name in left.required_variables}:
+            numbers(kept[name], name, who)
+        self.response = self._evaluate(str(response[0]), kept, who).values(kept, False)
         if self.response.shape[1] != 1:
             raise ValueError(f"{who}: {formula!r} needs one numeric response")
         self.response = self.response[:, 0]
-        built = right.get_model_matrix(kept)
-        self._spec = built.model_spec
-        self.matrix = built.to_numpy(dtype=float)
-        self.names = [r_name(name) for name in built.columns]
+        # The order of variables in an interaction is that of their first appearance (R's terms).
+        unordered = Formula(formula, _ordering="none").rhs
+        order = {}
+        for term in unordered:
+            for factor in term.factors:
+                order.setdefault(str(factor.expr), len(order))
+        terms, intercept = [], False
+        for term in right:
+            labels = [str(factor.expr) for factor in term.factors]
+            if labels in (["1"], []):
+                intercept = True
+                continue
+            if "0" in labels:
+                continue
+            terms.append(tuple(sorted(labels, key=order.__getitem__)))
+        terms.sort(key=len)
+        variables = {}
+        for label in dict.fromkeys(itertools.chain.from_iterable(terms)):
+            variables[label] = self._evaluate(label, kept, who)
+        for variable in variables.values():
+            if isinstance(variable, Number):
+                numbers(kept[variable.column], variable.column, who)
+        super().__init__(kept, variables, terms, intercept)
+        # Variables that occur within expressions only are covariates, too.
+        inside = [n for n in used if n not in self.factors and n not in self.covariates]
+        for name in inside:
+            if not is_factor(kept[name]) and name not in map(str, left.required_variables):
+                self.means[name] = float(np.mean(numbers(kept[name], name, who)))
         if not (np.isfinite(self.matrix).all() and np.isfinite(self.response).all()):
             bad = [
                 n
@@ -150,40 +347,16 @@ class FormulaDesign:
             ]
             raise ValueError(f"{who}: {', '.join(bad) or 'the response'} is not finite in all rows")
 
-    def _matrix(self, frame):
-        frame = frame.copy()
-        for name, kept in self.factors.items():
-            frame[name] = pd.Categorical(frame[name], categories=kept)
-        return self._spec.get_model_matrix(frame).to_numpy(dtype=float)
-
-    def mean_row(self, fixed, weights="equal"):
-        """Coefficients' weights of a marginal mean.
-
-        `weights` ``equal``: factors that are not fixed are averaged over their grid, covariates at
-        their mean; ``proportional``: the grid is weighted by the frequency of its cells;
-        ``counterfactual``: the mean over the rows with the fixed variables set.
-        """
-        require_choice(weights, WEIGHTS, "weights", "marginal means")
-        for name, value in fixed.items():
-            if name in self.factors and value not in self.factors[name]:
-                raise ValueError(f"marginal means: {value!r} is no level of {name!r}")
-            if name not in self.factors and name not in self.covariates:
-                raise ValueError(f"marginal means: {name!r} is no variable of the model")
-        if weights == "counterfactual":
-            return self._matrix(self.rows.assign(**fixed)).mean(axis=0)
-        free = [name for name in self.factors if name not in fixed]
-        cells = list(itertools.product(*(self.factors[name] for name in free)))
-        grid = pd.DataFrame(cells, columns=free, index=range(len(cells)))
-        for name in self.covariates:
-            grid[name] = self.rows[name].astype(float).mean()
-        for name, value in fixed.items():
-            grid[name] = value
-        share = np.full(len(cells), 1 / len(cells))
-        if weights == "proportional" and free:
-            counts = self.rows.groupby(free, observed=False).size()
-            if len(free) == 1:
-                share = counts.reindex([cell[0] for cell in cells]).to_numpy(dtype=float)
-            else:
-                share = counts.reindex(pd.MultiIndex.from_tuples(cells)).to_numpy(dtype=float)
-            share = share / share.sum()
-        return share @ self._matrix(grid)
+    @staticmethod
+    def _evaluate(label, frame, who):
+        plain = label.strip("`")
+        made = re.fullmatch(r"C\(\s*`?([^,`()]+?)`?\s*\)", label)
+        if plain in frame.columns and not is_factor(frame[plain]):
+            return Number(plain)
+        if made or plain in frame.columns:
+            column = made[1] if made else plain
+            return Factor(label if made else plain, column, levels(frame[column]))
+        try:
+            return Expression(label, frame)
+        except Exception as error:  # whatever the expression raises, the user wrote it
+            raise ValueError(f"{who}: {label!r} cannot be computed: {error}") from error

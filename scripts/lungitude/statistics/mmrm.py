@@ -1,0 +1,600 @@
+"""Mixed model for repeated measures: a marginal covariance of visits, no random effects."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from lungitude.statistics.covariance import STRUCTURES, SpatialExponential, Structure
+from lungitude.statistics.design import FormulaDesign
+from lungitude.statistics.frames import (
+    is_factor,
+    levels,
+    numbers,
+    require_choice,
+    require_confidence,
+)
+from lungitude.statistics.likelihood import Likelihood, SingularCovarianceError
+from lungitude.statistics.linear import LinearFit, independent, listed
+
+DF = (
+    "satterthwaite",
+    "kenward-roger",
+    "kenward-roger-linear",
+    "between-within",
+    "residual",
+)
+VCOV = ("model", "empirical", "empirical-jackknife", "empirical-bias-reduced")
+WHO = "mmrm"
+
+
+class MMRMFit(LinearFit):
+    """Result of `mmrm`: `coefficients`, `covariance`, `emmeans`, `contrasts`, `test`, `type3`.
+
+    Attributes
+    ----------
+    coefficients : DataFrame
+        term estimate se df statistic p ci_low ci_high
+    covariance : DataFrame or dict of DataFrame
+        Of the visits, by group if there are groups.
+    covariance_used : str
+    attempts : DataFrame
+        covariance converged reason: the declared structures that were tried, in order.
+    loglik, aic, bic : float
+        R mmrm's conventions: covariance parameters only, and the number of patients in BIC.
+    converged : bool
+    n_subjects, n_observations : int
+    dropped : list of str
+        Aliased coefficients that were left out.
+    vcov : ndarray (k, k)
+        Covariance of the coefficients that the standard errors come from.
+    """
+
+    def __init__(self, problem, likelihood, theta, state, df, vcov, confidence):
+        self.design, self.kept, self.dropped = problem.design, problem.kept, problem.dropped
+        self.confidence, self.df_method, self.vcov_method = confidence, df, vcov
+        self.converged = True
+        self.likelihood, self.theta, self._state = likelihood, theta, state
+        self.n_subjects, self.n_observations = likelihood.n_subjects, likelihood.n
+        self.covariance_used = likelihood.structures[0].name
+        self.loglik = state.loglik
+        self.aic = -2 * self.loglik + 2 * len(theta)
+        self.bic = -2 * self.loglik + np.log(self.n_subjects) * len(theta)
+        self.beta, self.model_vcov = likelihood.coefficients(state)
+        # Observed information of the covariance parameters; its inverse is what mmrm calls W.
+        self.theta_covariance = np.linalg.inv(-state.hessian)
+        self.covariance = problem.covariance_table(likelihood, theta)
+        self._back = None
+        if vcov != "model":
+            self._sandwich = Sandwich(likelihood, theta, state, vcov)
+            self.vcov = likelihood.back(self._sandwich.vcov)
+        elif df.startswith("kenward-roger"):
+            self.vcov = likelihood.back(
+                adjusted(likelihood, theta, state, self.theta_covariance, df == "kenward-roger")
+            )
+        else:
+            self.vcov = self.model_vcov
+        if df == "between-within":
+            self._between, self._between_df, self._within_df = problem.between_within()
+
+    def _slopes(self):
+        """Give the derivatives of the model covariance of the fixed effects by the parameters."""
+        if self._back is None:
+            c = self._state.c
+            self._back = self.likelihood.back(c @ self._state.slopes @ c)
+        return self._back
+
+    def _df(self, rows):
+        rows = np.atleast_2d(rows)
+        if self.df_method == "residual":
+            return np.full(len(rows), float(self.n_observations - len(self.kept)))
+        if self.df_method == "between-within":
+            used = rows != 0
+            choice = np.where(self._between, self._between_df, self._within_df)
+            return np.where(used, choice, np.inf).min(axis=1)
+        if self.vcov_method != "model":
+            return self._sandwich.df(self.likelihood.orthonormal(rows))
+        variance = np.einsum("ij,jk,ik->i", rows, self.model_vcov, rows)
+        gradient = np.einsum("ij,pjk,ik->ip", rows, self._slopes(), rows)
+        spread = np.einsum("ip,pq,iq->i", gradient, self.theta_covariance, gradient)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return 2 * variance**2 / spread
+
+    def test(self, rows):
+        """F test that all the linear functions ``rows @ coefficients`` are 0.
+
+        Parameters
+        ----------
+        rows : array_like (r, k)
+            Over `coefficients`, or over all columns of the design.
+
+        Returns
+        -------
+        DataFrame
+            One row: F df1 df2 p.
+
+        Notes
+        -----
+        Kenward & Roger 1997 (scaled F). Satterthwaite: eigenvectors of the covariance of the
+        functions, each with its own df, joined as by Fai & Cornelius 1996; with several rows df2
+        depends on the basis of `rows` (differences from the first level are SAS's).
+        """
+        rows = np.atleast_2d(np.asarray(rows, dtype=float))
+        if rows.shape[1] == len(self.design.names) != len(self.kept):
+            rows = rows[:, self.kept]
+        if rows.shape[1] != len(self.kept):
+            raise ValueError(
+                f"{WHO}: test has {rows.shape[1]} columns for {len(self.kept)} coefficients"
+            )
+        if not np.isfinite(rows).all() or not rows.any(axis=1).all():
+            raise ValueError(f"{WHO}: test has a row that is 0 or not finite")
+        kept = independent(rows.T)
+        rows = rows[kept]
+        size, estimate = len(rows), rows @ self.beta
+        variance = rows @ self.vcov @ rows.T
+        f = float(estimate @ np.linalg.solve(variance, estimate)) / size
+        if self.df_method.startswith("kenward-roger") and size > 1:
+            scale, df = self._kenward_roger(rows)
+            f *= scale
+        elif self.df_method in ("residual", "between-within") or size == 1:
+            df = float(self._df(rows).min())
+        else:
+            vectors = np.linalg.eigh(variance)[1]
+            df = joined_df(self._df(vectors.T @ rows))
+        return pd.DataFrame([{"F": f, "df1": size, "df2": df, "p": stats.f.sf(f, size, df)}])
+
+    def _kenward_roger(self, rows):
+        size = len(rows)
+        phi, slopes = self.model_vcov, self._slopes()
+        theta = rows.T @ np.linalg.solve(rows @ phi @ rows.T, rows)
+        first = theta @ slopes
+        traces = np.einsum("pii->p", first)
+        a1 = traces @ self.theta_covariance @ traces
+        a2 = np.einsum("pij,qji,pq->", first, first, self.theta_covariance, optimize=True)
+        b = (a1 + 6 * a2) / (2 * size)
+        g = ((size + 1) * a1 - (size + 4) * a2) / ((size + 2) * a2)
+        below = 3 * size + 2 * (1 - g)
+        c1, c2, c3 = g / below, (size - g) / below, (size + 2 - g) / below
+        mean = 1 / (1 - a2 / size)
+        spread = 2 / size * (1 + c1 * b) / ((1 - c2 * b) ** 2 * (1 - c3 * b))
+        df = 4 + (size + 2) / (size * spread / (2 * mean**2) - 1)
+        return df / (mean * (df - 2)), df
+
+    def type3(self):
+        """Type III tests of the terms: term F df1 df2 p (SAS TYPE3, differences from first)."""
+        found = []
+        for term in self.design.term_labels:
+            rows = self.design.hypothesis(term)
+            lost = np.delete(rows, self.kept, axis=1)
+            rows = rows[~(lost != 0).any(axis=1)][:, self.kept]
+            label = ":".join(term)
+            if len(rows):
+                found.append({"term": label, **self.test(rows).iloc[0].to_dict()})
+            else:
+                found.append({"term": label, "F": np.nan, "df1": 0, "df2": np.nan, "p": np.nan})
+        return pd.DataFrame(found, columns=["term", "F", "df1", "df2", "p"]).astype({"df1": int})
+
+
+def joined_df(each):
+    """One denominator df of several t statistics (Fai & Cornelius 1996; lmerTest)."""
+    each = np.asarray(each, dtype=float)
+    if np.ptp(each) < 1e-8:
+        return float(each.mean())
+    if (each <= 2).any():
+        return 2.0
+    total = float((each / (each - 2)).sum())
+    return 2 * total / (total - len(each)) if total > len(each) else 2.0
+
+
+def adjusted(likelihood, theta, state, spread, second):
+    """Kenward & Roger's covariance of the fixed effects, in the likelihood's own basis.
+
+    Parameters
+    ----------
+    likelihood, theta, state
+        Of the REML optimum.
+    spread : ndarray (q, q)
+        Covariance W of the covariance parameters.
+    second : bool
+        With second derivatives of V (eq. 2.4 of Kenward & Roger 1997), or without (linear).
+
+    Notes
+    -----
+    Only the sum over pairs of parameters ``sum W_ab X' V^-1 V_a V^-1 V_b V^-1 X`` is needed, and
+    it is one product of a matrix a pattern with the cross products: a fit by Kenward-Roger costs
+    hardly more than one by Satterthwaite.
+    """
+    parts = likelihood.split(theta)
+    total = 0.0
+    for g, chunk in likelihood.chunks:
+        structure = likelihood.structures[g]
+        own = slice(likelihood.offsets[g], likelihood.offsets[g + 1])
+        weight = spread[own, own]
+        value, slopes = structure.slopes(parts[g])
+        inverse = likelihood.inverse(g, chunk, value)
+        slopes = slopes[chunk.where] if structure.spatial else slopes[None]
+        mixed = np.einsum("ab,pbij->paij", weight, slopes)
+        # sum_ab W_ab V_a V^-1 V_b; rows and columns of missing visits die in the outer inverses
+        inner = np.einsum("paij,pajk->pik", slopes @ inverse[:, None], mixed, optimize=True)
+        if second:
+            curved = structure.curved(parts[g], weight)
+            inner = inner - 0.25 * (curved[chunk.where] if structure.spatial else curved)
+        weights = (inverse @ inner @ inverse)[chunk.index]
+        total = total + weights @ chunk.products(likelihood.keep)
+    q = likelihood.unpack(total)[:-1, :-1]
+    c, slopes = state.c, state.slopes
+    pairs = np.einsum("ab,aij,jk,bkl->il", spread, slopes, c, slopes, optimize=True)
+    return c + 2 * c @ (q - pairs) @ c
+
+
+class Sandwich:
+    """Empirical covariance of the fixed effects and its df.
+
+    CR0 of Liang & Zeger 1986; ``empirical-bias-reduced`` is CR2 and ``empirical-jackknife`` CR3
+    (Bell & McCaffrey 2002): residuals of a patient times ``(I - H)^-1/2`` and ``(I - H)^-1`` in the
+    metric of the model. The df are Bell & McCaffrey's, of the working model.
+    """
+
+    def __init__(self, likelihood, theta, state, kind):
+        rows = likelihood.whitened(theta)  # (patients, m, k + 1), V is now the identity
+        x, c = rows[:, :, :-1], state.c
+        residual = rows[:, :, -1] - x @ state.beta
+        if kind != "empirical":
+            rest = np.eye(x.shape[1]) - x @ c @ x.transpose(0, 2, 1)
+            values, vectors = np.linalg.eigh(rest)
+            good = values > 1e-10
+            power = -1.0 if kind == "empirical-jackknife" else -0.5
+            root = np.where(good, np.where(good, values, 1.0) ** power, 0.0)
+            adjust = (vectors * root[:, None, :]) @ vectors.transpose(0, 2, 1)
+            x_adjusted = adjust @ x
+        else:
+            x_adjusted = x
+        self._x, self._adjusted, self._c = x, x_adjusted, c
+        score = np.einsum("sik,si->sk", x_adjusted, residual)
+        self.vcov = c @ score.T @ score @ c
+
+    def df(self, rows):
+        """Degrees of freedom of functions (r, k) of the coefficients of the orthonormal basis."""
+        root = np.linalg.cholesky(self._c)
+        found = []
+        for row in rows:
+            a = self._adjusted @ (self._c @ row)
+            own = np.einsum("si,si->s", a, a)
+            cross = np.einsum("sik,si->sk", self._x, a) @ root
+            lost = np.einsum("sk,sk->s", cross, cross)
+            trace = (own - lost).sum()
+            gram = cross.T @ cross
+            square = own @ own - 2 * own @ lost + (gram**2).sum()
+            found.append(trace**2 / square)
+        return np.array(found)
+
+
+class Problem:
+    """The checked data of one call of `mmrm`, from which each declared structure is tried."""
+
+    def __init__(self, data, formula, subject, visit, group, weights, coordinates):
+        self.coordinates = listed(coordinates)
+        extra = [subject, visit, *([group] if group else []), *([weights] if weights else [])]
+        extra = list(dict.fromkeys([*extra, *self.coordinates]))
+        self._refuse_empty(data, formula, visit, extra)
+        self.design = design = FormulaDesign(data, formula, extra=extra, who=WHO)
+        rows = design.rows
+        self.visit, self.subject, self.group = visit, subject, group
+        if visit in design.covariates:
+            raise ValueError(
+                f"{WHO}: the visit {visit!r} is a number in the formula; make it categorical"
+            )
+        self.codes, names = pd.factorize(rows[subject])
+        self.visits = levels(rows[visit])
+        self.positions = pd.Categorical(rows[visit], categories=self.visits).codes.astype(int)
+        twice = rows.duplicated([subject, visit])
+        if twice.any():
+            row = rows.loc[twice].iloc[0]
+            raise ValueError(
+                f"{WHO}: {subject} {row[subject]} has {visit} {row[visit]} more than once "
+                f"({int(twice.sum())} such rows); choose one record a visit first"
+            )
+        self.n_subjects = len(names)
+        if self.n_subjects < 2:
+            raise ValueError(f"{WHO}: {self.n_subjects} patient with data ({names[0]})")
+        self.response = design.response
+        if np.ptp(self.response) == 0:
+            raise ValueError(f"{WHO}: {design.response_name} is {self.response[0]:g} in every row")
+        self.weights = None
+        if weights:
+            self.weights = numbers(rows[weights], weights, WHO)
+            if not (self.weights > 0).all():
+                raise ValueError(
+                    f"{WHO}: weights {weights!r} has {int((self.weights <= 0).sum())} rows that "
+                    "are not positive"
+                )
+        self.groups, self.group_names = None, [None]
+        if group:
+            self.group_names = levels(rows[group])
+            code = pd.Categorical(rows[group], categories=self.group_names).codes
+            self.groups = np.full(self.n_subjects, -1)
+            self.groups[self.codes] = code
+            mixed = self.groups[self.codes] != code
+            if mixed.any():
+                raise ValueError(
+                    f"{WHO}: {subject} {rows[subject].to_numpy()[np.argmax(mixed)]} has several "
+                    f"values of the group {group!r}"
+                )
+        if len(self.response) <= len(design.names):
+            needed = len(independent(design.matrix))
+            if len(self.response) <= needed:
+                raise ValueError(
+                    f"{WHO}: {len(self.response)} observations for {needed} coefficients"
+                )
+        self._refuse_aliased(formula)
+        self.kept = independent(design.matrix)
+        self.dropped = [n for i, n in enumerate(design.names) if i not in set(self.kept)]
+        self.matrix = design.matrix[:, self.kept]
+
+    @staticmethod
+    def _refuse_empty(data, formula, visit, extra):
+        """Refuse a visit or an arm without a complete row: it would silently leave the model."""
+        from formulaic import Formula
+
+        try:
+            used = sorted(map(str, Formula(formula).required_variables))
+        except Exception:  # told by the design, which reads the formula again
+            return
+        names = [name for name in dict.fromkeys([*used, *extra]) if name in data.columns]
+        complete = data[names].notna().all(axis=1)
+        if not complete.any():
+            return
+        for name in names:
+            if name != visit and not is_factor(data[name]):
+                continue
+            there = set(data.loc[complete, name].unique())
+            gone = [value for value in levels(data[name]) if value not in there]
+            if gone and data[name].nunique() <= 50 and name not in extra[:1]:
+                raise ValueError(
+                    f"{WHO}: no complete row for {name} {', '.join(map(str, gone))} (a value is "
+                    f"missing in all of its rows); leave these rows out or repair them"
+                )
+
+    def _refuse_aliased(self, formula):
+        """Refuse an arm or a visit that cannot be estimated; a nuisance term may be aliased.
+
+        The arm is whatever interacts with the visit; without such a term, a lone factor.
+        """
+        design, visit = self.design, self.visit
+        column = {label: v.column for label, v in design.variables.items()}
+        terms = [tuple(column[x] for x in term) for term in design.term_labels]
+        partners = {
+            name
+            for term in terms
+            if visit in term
+            for name in term
+            if name != visit and name in design.factors
+        }
+        others = [name for name in design.factors if name != visit]
+        if not partners and len(others) == 1:
+            partners = set(others)
+        for name in sorted(partners, key=list(design.factors).index):
+            kept = design.factors[name]
+            if len(kept) < 2:
+                raise ValueError(f"{WHO}: {name!r} has one level only, {kept[0]!r}")
+            if any({visit, name} <= set(term) for term in terms):
+                table = pd.crosstab(design.rows[name], design.rows[visit])
+                table = table.reindex(index=kept, columns=self.visits, fill_value=0)
+                for i, j in np.argwhere(table.to_numpy() == 0):
+                    raise ValueError(
+                        f"{WHO}: {name} {kept[i]} has no observation at {visit} {self.visits[j]}"
+                    )
+        for name in [*partners, *([visit] if visit in design.factors else [])]:
+            columns = [
+                i
+                for i, term in enumerate(design.terms)
+                if tuple(column[x] for x in term) == (name,)
+            ]
+            nuisance = [
+                i for i, term in enumerate(design.terms) if name not in {column[x] for x in term}
+            ]
+            found = independent(design.matrix[:, [*nuisance, *columns]])
+            if columns and sum(i >= len(nuisance) for i in found) < len(columns):
+                raise ValueError(
+                    f"{WHO}: {name!r} is aliased with the other terms of {formula!r}; its effect "
+                    "cannot be told from theirs"
+                )
+
+    def likelihood(self, covariance, reml):
+        """Set up the likelihood with one covariance structure."""
+        m = len(self.visits)
+        coordinates, positions = None, self.positions
+        if covariance == "sp_exp":
+            columns = self.coordinates or [self.visit]
+            values = np.column_stack(
+                [numbers(self.design.rows[name], name, WHO) for name in columns]
+            )
+            order = np.lexsort((self.positions, self.codes))
+            first = np.r_[True, np.diff(self.codes[order]) != 0]
+            rank = np.arange(len(order)) - np.flatnonzero(first)[np.cumsum(first) - 1]
+            positions = np.empty(len(order), dtype=int)
+            positions[order] = rank
+            coordinates = np.zeros((self.n_subjects, positions.max() + 1, values.shape[1]))
+            coordinates[self.codes, positions] = values
+            if self.groups is not None:
+                raise ValueError(
+                    f"{WHO}: sp_exp has one covariance for all groups; leave out group"
+                )
+            structures = [SpatialExponential]
+        else:
+            self._refuse_unobserved(covariance)
+            structures = [Structure(m, covariance) for _ in self.group_names]
+        return Likelihood(
+            self.matrix,
+            self.response,
+            self.codes,
+            positions,
+            structures,
+            groups=self.groups,
+            coordinates=coordinates,
+            weights=self.weights,
+            reml=reml,
+        )
+
+    def _refuse_unobserved(self, covariance):
+        """Every pair of visits (every lag, for Toeplitz) needs a patient who has both."""
+        if covariance not in ("us", "toep", "toeph"):
+            return
+        m = len(self.visits)
+        for g, name in enumerate(self.group_names):
+            rows = slice(None) if self.groups is None else self.groups[self.codes] == g
+            seen = np.zeros((self.n_subjects, m))
+            seen[self.codes[rows], self.positions[rows]] = 1
+            pairs = seen.T @ seen
+            where = "" if name is None else f" of {self.group} {name}"
+            for i in range(m):
+                for j in range(i):
+                    lag = np.diag(pairs, i - j).sum()
+                    if (pairs[i, j] if covariance == "us" else lag) == 0:
+                        raise SingularCovarianceError(
+                            f"no patient{where} has both {self.visits[j]} and {self.visits[i]}"
+                        )
+
+    def between_within(self):
+        """Which coefficients are between patients, and the two df (SAS DDFM=BW, as mmrm)."""
+        order = np.argsort(self.codes, kind="stable")
+        starts = np.searchsorted(self.codes[order], np.arange(self.n_subjects))
+        sorted_rows = self.matrix[order]
+        same = np.maximum.reduceat(sorted_rows, starts) == np.minimum.reduceat(sorted_rows, starts)
+        constant = same.all(axis=0)
+        intercept = np.array([self.design.terms[i] == () for i in self.kept])
+        between = constant & ~intercept
+        within = ~constant
+        between_df = self.n_subjects - between.sum() - intercept.sum()
+        within_df = len(self.response) - self.n_subjects - within.sum()
+        return between, float(between_df), float(within_df)
+
+    def covariance_table(self, likelihood, theta):
+        """Covariance of the visits in the units of the data."""
+        tables = {}
+        for name, structure, part in zip(
+            self.group_names, likelihood.structures, likelihood.split(theta), strict=True
+        ):
+            labels = self.visits
+            if structure.spatial:
+                rows, columns = self.design.rows, self.coordinates or [self.visit]
+                places = rows.groupby(self.visit, observed=True)[columns].nunique()
+                if (places == 1).all(axis=None):
+                    points = rows.groupby(self.visit, observed=True)[columns].first()
+                    points = points.loc[labels].to_numpy(dtype=float)
+                else:  # no place of a visit: the covariance at distance 0 and 1
+                    labels, points = ["0", "1"], np.array([[0.0], [1.0]])
+                distance = np.linalg.norm(points[:, None] - points[None, :], axis=-1)
+                value = SpatialExponential(distance[None]).value(part)[0]
+            else:
+                value = structure.value(part)
+            tables[name] = pd.DataFrame(value * likelihood.scale**2, index=labels, columns=labels)
+        return tables if self.group else tables[None]
+
+
+def mmrm(
+    data,
+    formula,
+    subject="USUBJID",
+    visit="AVISIT",
+    covariance="us",
+    group=None,
+    weights=None,
+    coordinates=None,
+    method="reml",
+    df="satterthwaite",
+    vcov="model",
+    confidence=0.95,
+):
+    """Fit a mixed model for repeated measures.
+
+    Parameters
+    ----------
+    data : DataFrame
+        One row a patient and visit. Rows with a missing value in a used column are left out:
+        under missingness at random nothing else is needed.
+    formula : str
+        Fixed effects, such as ``"CHG ~ BASE * AVISIT + TRT01P * AVISIT"``; factors have treatment
+        coding, order of the categories, else sorted.
+    subject, visit : str
+        Columns. The order of the visits is that of the categories, else sorted.
+    covariance : str or list of str
+        us toep toeph ar1 ar1h ad adh cs csh sp_exp (h: a variance a visit). A list is tried in
+        order until one converges; `covariance_used` and `attempts` tell which and why.
+    group : str, optional
+        Column of groups of patients with a covariance each.
+    weights : str, optional
+        Column of positive weights; the covariance of two rows is divided by the root of their
+        product.
+    coordinates : str or list of str, optional
+        Columns of the place of a row in time (or space), for sp_exp.
+    method : {"reml", "ml"}
+    df : {"satterthwaite", "kenward-roger", "kenward-roger-linear", "between-within", "residual"}
+        kenward-roger has second derivatives (R mmrm); kenward-roger-linear has not
+        (SAS DDFM=KR(LINEAR)).
+    vcov : {"model", "empirical", "empirical-jackknife", "empirical-bias-reduced"}
+        Covariance of the coefficients: CR0, CR3, CR2.
+    confidence : float
+
+    Returns
+    -------
+    MMRMFit
+
+    Raises
+    ------
+    ValueError
+        What is wrong and where: unknown column, duplicate visit of a patient, empty arm or visit,
+        an arm aliased with other terms, constant response, no structure that converges. An aliased
+        nuisance term is left out with a warning.
+
+    Notes
+    -----
+    Newton's method on the exact observed information over patterns of visits; see
+    `lungitude.statistics.likelihood`. Held against R's mmrm 0.3.18, emmeans and nlme in
+    tests/reference. SAS: PROC MIXED with REPEATED / TYPE= SUBJECT= GROUP=.
+
+    References
+    ----------
+    Mallinckrodt et al. 2008, Drug Inf J 42:303; Kenward & Roger 1997, Biometrics 53:983; Fai &
+    Cornelius 1996, J Stat Comput Simul 54:363; Bell & McCaffrey 2002, Surv Methodol 28:169.
+    """
+    declared = listed(covariance)
+    if not declared:
+        raise ValueError(f"{WHO}: no covariance is named")
+    for name in declared:
+        require_choice(name, tuple(STRUCTURES), "covariance", WHO)
+    require_choice(method, ("reml", "ml"), "method", WHO)
+    require_choice(df, DF, "df", WHO)
+    require_choice(vcov, VCOV, "vcov", WHO)
+    require_confidence(confidence, WHO)
+    if df.startswith("kenward-roger") and method == "ml":
+        raise ValueError(f"{WHO}: df {df!r} needs method 'reml'")
+    if df.startswith("kenward-roger") and vcov != "model":
+        raise ValueError(f"{WHO}: df {df!r} has its own covariance; vcov must be 'model'")
+    problem = Problem(data, formula, subject, visit, group, weights, coordinates)
+    if problem.dropped:
+        warnings.warn(f"{WHO}: {', '.join(problem.dropped)} is aliased and left out", stacklevel=2)
+    attempts, fit = [], None
+    for name in declared:
+        try:
+            likelihood = problem.likelihood(name, method == "reml")
+            theta, state, converged = likelihood.maximise()
+            reason = "" if converged else "the likelihood has no maximum that the data determine"
+        except SingularCovarianceError as error:
+            converged, reason = False, str(error)
+        attempts.append({"covariance": name, "converged": converged, "reason": reason})
+        if converged:
+            fit = MMRMFit(problem, likelihood, theta, state, df, vcov, confidence)
+            break
+    if fit is None:
+        told = "; ".join(f"{a['covariance']}: {a['reason']}" for a in attempts)
+        raise SingularCovarianceError(
+            f"{WHO} {formula!r}: no covariance could be fitted ({told}); "
+            "declare a simpler structure, such as toeph, ar1h or cs"
+        )
+    fit.attempts = pd.DataFrame(attempts)
+    if len(attempts) > 1:
+        told = "; ".join(f"{a['covariance']}: {a['reason']}" for a in attempts[:-1])
+        warnings.warn(f"{WHO}: covariance {name} is used ({told})", stacklevel=2)
+    return fit
