@@ -8,6 +8,7 @@ import pandas as pd
 from lungitude.analysis.common import ALL, chosen, missing, transform_of, why_not
 from lungitude.results import Rows
 from lungitude.statistics.agreement import bland_altman, icc
+from lungitude.statistics.engines import icc_cross_check
 
 METHOD = "agreement"
 SCAN = ["USUBJID", "AVISIT"]
@@ -53,6 +54,11 @@ def agreement(adsl, reads, parameters, section, strata=(), confidence=0.95):
         2`` (repeats, by the same reader). STAT icc_a1 icc_ci_low icc_ci_high bias sd loa_low
         loa_high with their intervals; N is the pairs. Values are on the scale of measurement.
         Patients with several visits are allowed for in the limits of agreement.
+
+    Raises
+    ------
+    ArithmeticError
+        An intraclass correlation differs from that of the second engine.
     """
     rows = Rows(METHOD)
     wanted = chosen(section.get("parameters", "all"), parameters)
@@ -133,8 +139,11 @@ def _compare(rows, pairs, confidence, note, keys):
             "score": np.r_[pairs["x"], pairs["y"]],
         }
     )
-    found = icc(long, confidence=confidence).set_index("type").loc["ICC(A,1)"]
-    values = dict(zip(ICC, found[["icc", "ci_low", "ci_high"]], strict=True))
+    values = dict.fromkeys(ICC, np.nan)
+    if np.ptp(pairs["x"]) > 0 or np.ptp(pairs["y"]) > 0:
+        found = icc(long, confidence=confidence).set_index("type").loc["ICC(A,1)"]
+        icc_cross_check(long)
+        values = dict(zip(ICC, found[["icc", "ci_low", "ci_high"]], strict=True))
     who = pairs["USUBJID"]
     several = who.duplicated().any() and (who != who.iloc[0]).any()
     limits = bland_altman(
