@@ -21,8 +21,9 @@ import numpy as np
 CACHED = 32_000_000  # products that are kept, in numbers of 8 bytes; beyond, made anew at each use
 CHUNK = 4_000_000  # numbers in the largest array of a step
 STEPS = 100
-LONGEST = 1.5  # step of a parameter; log standard deviations and correlations have unit scale
+LONGEST = 1.5  # step of a parameter, of its size or of 1
 DECREMENT = 1e-18  # of Newton's method: twice the log likelihood that is still to gain
+FLAT = 1e-13  # curvature, of the largest, below which a direction has none
 SINGULAR = 1e-10  # smallest eigenvalue of a correlation matrix
 
 
@@ -342,9 +343,26 @@ class Likelihood:
         SingularCovarianceError
             When the covariance runs to the boundary.
         """
-        if theta is None:
-            start = self.moments()
-            theta = np.concatenate([s.start(start) for s in self.structures])
+        if theta is not None:
+            return self._climb(theta)
+        best, faults = None, []
+        moments = self.moments()
+        # Correlations by lag and of neighbours can have several maxima: a second start without any.
+        for start in (moments, np.diag(np.diag(moments))):
+            try:
+                found = self._climb(np.concatenate([s.start(start) for s in self.structures]))
+            except SingularCovarianceError as error:
+                faults.append(error)
+                continue
+            if best is None or (found[2], found[1].loglik) > (best[2], best[1].loglik + 1e-8):
+                best = found
+            if self.structures[0].name == "us":
+                break
+        if best is None:
+            raise faults[0]
+        return best
+
+    def _climb(self, theta):
         state = self.at(theta)
         if state is None:
             raise SingularCovarianceError("no definite covariance to start from")
@@ -352,13 +370,14 @@ class Likelihood:
             values, vectors = np.linalg.eigh(-state.hessian)
             largest = np.abs(values).max()
             # A saddle or a plateau: the same step length in every direction, uphill.
-            firm = np.maximum(np.abs(values), 1e-7 * largest)
+            firm = np.maximum(np.abs(values), FLAT * largest)
             along = vectors.T @ state.gradient
             decrement = float(along**2 @ (1 / firm))
             if decrement < DECREMENT * max(1.0, abs(state.loglik)):
                 return theta, state, bool(values[0] > 1e-9 * largest)
             step = vectors @ (along / firm)
-            step *= min(1.0, LONGEST / np.abs(step).max())
+            reach = LONGEST * np.maximum(1.0, np.abs(theta))
+            step *= min(1.0, float((reach / np.maximum(np.abs(step), 1e-300)).min()))
             for _ in range(30):
                 trial = self.at(theta + step)
                 # At the optimum rounding hides the gain: a tie is taken as it is.
