@@ -132,7 +132,10 @@ def _compared(rows, cohort, name, kind, mask, code, stratum, section):
 
             pair = used.loc[used[ARM].isin([code, cohort.reference])]
             pair = pair.assign(**{ARM: pd.Categorical(pair[ARM], [code, cohort.reference])})
-            found = compare_groups(pair, name, ARM).iloc[0]
-            p = float(found["p"])
-            note = found["method"] if np.isfinite(p) else reason
+            try:
+                found = compare_groups(pair, name, ARM).iloc[0]
+            except ValueError as fault:  # the table goes on without this row's p
+                note = why_not(str(fault).removeprefix("compare_groups: "))
+            else:
+                p, note = float(found["p"]), found["method"]
         rows.add({"p": p}, n, note=note, **keys)
