@@ -1,7 +1,6 @@
 """Analysis of covariance of every parameter at every visit, overall and by stratum."""
 
 import numpy as np
-from scipy import stats
 
 from lungitude.analysis.common import (
     ALL,
@@ -17,8 +16,7 @@ from lungitude.analysis.common import (
 )
 from lungitude.results import Rows
 from lungitude.statistics.ancova import AncovaFit, NotEstimableError
-from lungitude.statistics.design import ColumnDesign
-from lungitude.statistics.linear import independent, least_squares
+from lungitude.statistics.frames import levels
 
 METHOD = "ancova"
 MEAN = ("estimate", "se", "df", "ci_low", "ci_high")
@@ -258,30 +256,16 @@ def interaction_test(data, response, terms, factor, arm=ARM):
         interaction_F interaction_df1 interaction_df2 interaction_p, and a note where empty cells
         cost degrees of freedom.
     """
-    design = ColumnDesign(data, [arm, *terms, (arm, factor)])
-    values = data[response].to_numpy(dtype=float)
-    main = [i for i, term in enumerate(design.terms) if term != (arm, factor)]
-    planned = len(design.names) - len(main)
+    planned = (len(levels(data[arm])) - 1) * (len(levels(data[factor])) - 1)
     if planned < 1:
         raise NotEstimableError(f"one level of {arm} or {factor}")
-    kept = independent(design.matrix)
-    reduced = [i for i in kept if i in set(main)]
-    df1, df2 = len(kept) - len(reduced), len(data) - len(kept)
-    if df1 < 1 or df2 < 1:
-        raise NotEstimableError(
-            f"{patients(len(data))} for {len(kept)} model terms"
-            if df1
-            else f"empty cells of {arm} x {factor}"
-        )
-    full = least_squares(design.matrix[:, kept], values)
-    if full.rss <= 1e-20 * float(values @ values):
+    fit = AncovaFit(data, response, arm, [*terms, (arm, factor)], None, None, 0.95)
+    if fit.exact:
         raise NotEstimableError("no variation beyond the model")
-    rest = least_squares(design.matrix[:, reduced], values)
-    f = (rest.rss - full.rss) / df1 / (full.rss / df2)
+    row = fit.test((arm, factor)).iloc[0]
+    df1 = int(row["df1"])
+    if df1 < 1:
+        raise NotEstimableError(f"empty cells of {arm} x {factor}")
     note = "" if df1 == planned else f"{planned - df1} empty cells of {arm} x {factor}"
-    return {
-        "interaction_F": f,
-        "interaction_df1": df1,
-        "interaction_df2": df2,
-        "interaction_p": float(stats.f.sf(f, df1, df2)),
-    }, note
+    values = {"interaction_F": row["f"], "interaction_df1": df1, "interaction_df2": fit.fit.df}
+    return {**values, "interaction_p": row["p"]}, note
