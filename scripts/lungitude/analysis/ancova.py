@@ -5,23 +5,31 @@ import numpy as np
 from lungitude.analysis.common import (
     ALL,
     ARM,
+    RATIO,
     RATIO_NOTE,
     Cohort,
+    attempted,
     chosen,
     chosen_visits,
     missing,
-    patients,
+    noted,
+    too_few,
     transform_of,
     why_not,
 )
 from lungitude.results import Rows
-from lungitude.statistics.ancova import AncovaFit, NotEstimableError
+from lungitude.statistics.ancova import AncovaFit, NotEstimableError, rank_ancova
+from lungitude.statistics.arms import dunnett
 from lungitude.statistics.frames import levels
 
 METHOD = "ancova"
 MEAN = ("estimate", "se", "df", "ci_low", "ci_high")
-CONTRAST = ("estimate", "se", "df", "statistic", "p", "ci_low", "ci_high", "partial_eta_sq")
-RATIO = ("ratio", "ratio_ci_low", "ratio_ci_high")
+EFFECT = ("estimate", "se", "df", "statistic", "p", "ci_low", "ci_high")
+CONTRAST = (*EFFECT, "partial_eta_sq")
+GLOBAL = ("arm_F", "arm_df1", "arm_df2", "arm_p")
+RANK = ("rank_F", "rank_df1", "rank_df2", "rank_p")
+INTERACTION = ("interaction_F", "interaction_df1", "interaction_df2", "interaction_p")
+DUNNETT = ("p_dunnett", "dunnett_ci_low", "dunnett_ci_high")
 
 
 def ancova(
@@ -37,7 +45,7 @@ def ancova(
     parameters : DataFrame
         PARAMCD TRANSFORM.
     section : dict
-        Of plan.yaml: population parameters visits response covariates strata_in_model robust.
+        Of plan.yaml: population parameters visits response covariates strata_in_model robust rank.
     arms, visits, strata, characteristics : list of dict
         As in config.yaml.
     confidence : float
@@ -50,8 +58,11 @@ def ancova(
         are not in the model (a covariate is missing, or a value has no logarithm: see NOTE), N
         being those with a response; STAT model with the model line; for all patients the
         test of arm x stratum factor (interaction_F interaction_df1 interaction_df2 interaction_p
-        with LEVEL the factor). Parameters with a TRANSFORM are analysed on the log scale; the
-        ratio is its exponential. What can't be estimated is NaN with the reason.
+        with LEVEL the factor). With more than two arms: LEVEL TRT01P the global test of the arms
+        (arm_F arm_df1 arm_df2 arm_p), and by COMPARISON Dunnett's p_dunnett dunnett_ci_low
+        dunnett_ci_high. With `rank`: LEVEL TRT01P Quade's rank ANCOVA (rank_F rank_df1 rank_df2
+        rank_p). Parameters with a TRANSFORM are analysed on the log scale; the ratio is its
+        exponential. What can't be estimated is NaN with the reason.
     """
     cohort = Cohort(
         adsl, records, section.get("population", "ITT"), arms, visits, strata, characteristics
@@ -82,7 +93,10 @@ def ancova(
                         "stratum": stratum,
                     },
                 )
-                job.fit(data.loc[mask].dropna(), robust)
+                used = data.loc[mask].dropna()
+                job.fit(used, robust)
+                if section.get("rank") and len(cohort.arms) > 1:
+                    job.rank(used)
                 job.left_out(data.loc[mask & observed])
                 if stratum == ALL and len(cohort.arms) > 1:
                     for factor in cohort.factors:
@@ -101,16 +115,20 @@ def model_terms(section, cohort, column=""):
 def arms_with_data(cohort, count):
     """Arms that can be in a model, and for each comparison the reason why it can't be made."""
     kept = [code for code in cohort.arms if count.get(code, 0) >= 2]
-    reasons = {}
-    for code in cohort.compared:
-        short = [
-            f"{patients(count.get(arm, 0))} in {arm}"
-            for arm in (code, cohort.reference)
-            if arm not in kept
-        ]
-        if short:
-            reasons[code] = why_not(", ".join(short))
-    return kept, reasons
+    reasons = {code: too_few(count, (code, cohort.reference)) for code in cohort.compared}
+    return kept, {code: why_not(short) for code, short in reasons.items() if short}
+
+
+def no_model(cohort, kept, count):
+    """Say why there is no model of the arms that are kept, with nothing to say where there is."""
+    enough = len(kept) > 1 or len(cohort.arms) == 1
+    return "" if enough and cohort.reference in kept else too_few(count, cohort.arms)
+
+
+def without(cohort, kept):
+    """Say which arms a test of several does not have."""
+    gone = [code for code in cohort.arms if code not in kept]
+    return f"without {', '.join(gone)}" if gone else ""
 
 
 class Job:
@@ -127,14 +145,8 @@ class Job:
         kept, reasons = arms_with_data(cohort, count)
         used = data.loc[data[ARM].isin(kept)]
         alone = len(cohort.arms) == 1
-        fit, cause, dropped = None, "", []
-        if cohort.reference not in kept or (len(kept) < 2 and not alone):
-            cause = ", ".join(
-                f"{patients(count.get(code, 0))} in {code}"
-                for code in cohort.arms
-                if code not in kept
-            )
-        else:
+        fit, cause, dropped = None, no_model(cohort, kept, count), []
+        if not cause:
             try:
                 fit = AncovaFit(
                     used,
@@ -150,7 +162,7 @@ class Job:
                 if fit.exact:
                     fit, cause = None, "no variation beyond the model"
                 elif robust:
-                    fit.vcov = fit.fit.robust(robust)
+                    fit.vcov, fit.robust = fit.fit.robust(robust), robust
             except ValueError as error:
                 fit, cause = None, str(error)
         n = len(used) if fit else len(data)
@@ -168,10 +180,44 @@ class Job:
             self.add(row, CONTRAST, reason, size, ratio=True, comparison=name)
         for code in cohort.arms:
             size = count.get(code, 0)
-            reason = "" if code in kept else why_not(f"{patients(size)} in {code}")
-            reason = reason or (why_not(cause) if fit is None else "")
+            reason = "" if code in kept and fit else why_not(too_few(count, [code]) or cause)
             row = means.loc[code] if not reason else None
             self.add(row, MEAN, reason, size, ratio=self.kind == "CHG", group=code)
+        if len(cohort.arms) > 2:
+            self.several(fit, n, cause, reasons)
+
+    def several(self, fit, n, cause, reasons):
+        """Add what more than two arms need: the global test, and Dunnett's comparisons."""
+        cohort = self.cohort
+        scale = f"{self.transform} scale" if self.transform != "none" else ""
+        values, note = missing(GLOBAL, why_not(cause))
+        family = None
+        if fit:
+            row = fit.test(ARM).iloc[0]
+            values = dict(zip(GLOBAL, row[["f", "df1", "df2", "p"]], strict=True))
+            note = "; ".join(filter(None, [scale, without(cohort, fit.arms)]))
+            family, cause = attempted(dunnett, fit)
+        self.put(values, n, note, level=ARM)
+        for code in cohort.compared:
+            name = f"{code} - {cohort.reference}"
+            own, said = missing(DUNNETT, reasons.get(code) or why_not(cause))
+            if family is not None and code not in reasons:
+                row = family.set_index("contrast").loc[name, ["p_adjusted", "ci_low", "ci_high"]]
+                own, said = dict(zip(DUNNETT, row, strict=True)), note
+            self.put(own, n, said, comparison=name)
+
+    def rank(self, data):
+        """Add Quade's test of the arms, which asks for no distribution."""
+        count = data[ARM].value_counts().to_dict()
+        kept, _ = arms_with_data(self.cohort, count)
+        used, table, said = data.loc[data[ARM].isin(kept)], None, too_few(count, self.cohort.arms)
+        if len(kept) > 1:
+            table, said = attempted(rank_ancova, used, self.kind, ARM, self.terms)
+        values, note = missing(RANK, why_not(said))
+        if table is not None:
+            values = dict(zip(RANK, table.loc[0, ["f", "df1", "df2", "p"]], strict=True))
+            note = "; ".join(filter(None, ["Quade's test", without(self.cohort, kept), said]))
+        self.put(values, len(used), note, level=ARM)
 
     def left_out(self, observed):
         """Count by arm who has a response and is not in the model, where there is anybody."""
@@ -180,7 +226,7 @@ class Job:
             return
         lacking = set(gone.columns[gone.any()])
         scale = lacking & {"BASE", self.kind} if self.transform != "none" else set()
-        causes = [name for name in self.terms if name in lacking - scale]
+        causes = [name for name in observed if name in lacking - scale]
         note = [f"{', '.join(causes)} missing"] if causes else []
         note += [f"no {', '.join(sorted(scale))} on the {self.transform} scale"] if scale else []
         for code in self.cohort.arms:
@@ -203,21 +249,24 @@ class Job:
             self.rows.add(values, n, note=note, **self.keys, **keys)
             return
         note = f"{self.transform} scale" if logged else ""
-        self.rows.add({said[name]: row[name] for name in names}, n, note=note, **self.keys, **keys)
+        self.put({said[name]: row[name] for name in names}, n, note, **keys)
         if logged and ratio:
-            values = np.exp([row["estimate"], row["ci_low"], row["ci_high"]])
-            self.rows.add(
-                dict(zip(RATIO, values, strict=True)),
-                n,
-                note=RATIO_NOTE[self.transform],
-                **self.keys,
-                **keys,
-            )
+            with np.errstate(over="ignore"):
+                values = np.exp([row["estimate"], row["ci_low"], row["ci_high"]])
+            self.put(dict(zip(RATIO, values, strict=True)), n, RATIO_NOTE[self.transform], **keys)
 
-    def line(self, dropped, robust):
-        """Model line as a table prints it."""
+    def put(self, values, n, note="", **keys):
+        """Add rows; a value that is not finite and has no reason gets one."""
+        if not note.startswith("not estimated"):
+            values, note = noted(values, note)
+        self.rows.add(values, n, note=note, **self.keys, **keys)
+
+    def line(self, dropped, robust=None, factor=None):
+        """Model line as a table prints it; with a `factor`, of the model with arm x factor."""
+        terms = [f"{ARM} * {factor}" if factor else ARM]
+        terms += [term for term in self.terms if term != factor]
         parts = [
-            f"{self.kind} ~ {' + '.join([ARM, *self.terms])}",
+            f"{self.kind} ~ {' + '.join(terms)}",
             f"least squares, {f'{robust} standard errors, ' if robust else ''}residual df",
             "LS means: factors weighted equally, covariates at their mean",
             f"analysis set {self.cohort.population}",
@@ -236,11 +285,10 @@ class Job:
         data = data.dropna()
         kept, _ = arms_with_data(cohort, data[ARM].value_counts().to_dict())
         data = data.loc[data[ARM].isin(kept)]
-        names = ["interaction_F", "interaction_df1", "interaction_df2", "interaction_p"]
         try:
             values, note = interaction_test(data, self.kind, terms, factor)
         except NotEstimableError as error:
-            values, note = dict.fromkeys(names, np.nan), why_not(error)
+            values, note = missing(INTERACTION, why_not(error))
         else:
             plain = "by residual variance, not robust" if robust else ""
             note = "; ".join(filter(None, [note, plain]))
@@ -267,5 +315,4 @@ def interaction_test(data, response, terms, factor, arm=ARM):
     if df1 < 1:
         raise NotEstimableError(f"empty cells of {arm} x {factor}")
     note = "" if df1 == planned else f"{planned - df1} empty cells of {arm} x {factor}"
-    values = {"interaction_F": row["f"], "interaction_df1": df1, "interaction_df2": fit.fit.df}
-    return {**values, "interaction_p": row["p"]}, note
+    return dict(zip(INTERACTION, (row["f"], df1, fit.fit.df, row["p"]), strict=True)), note

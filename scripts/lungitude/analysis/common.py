@@ -1,21 +1,26 @@
 """What the analyses share: the patients of an analysis set with their values as arrays."""
 
+import re
+import warnings
+
 import numpy as np
 import pandas as pd
 
 from lungitude import tables
 from lungitude.adam import flag_of
+from lungitude.statistics.multiplicity import adjust
 
 ALL = "all"
 TOTAL = "TOTAL"
 ARM = "TRT01P"
+RATIO = ("ratio", "ratio_ci_low", "ratio_ci_high")
 RATIO_NOTE = {
     "log": "ratio of geometric means",
     "log1p": "ratio of geometric means of value + 1",
 }
 
 
-def run(job, analyse, option):
+def run(job, analyse, *options):
     """Run an analysis of the records of all visits, and write its rows.
 
     Parameters
@@ -23,8 +28,8 @@ def run(job, analyse, option):
     job : snakemake.script.Snakemake or a stand-in
     analyse : callable
         Of the modules of this package, from ADSL to characteristics.
-    option : str
-        The one choice of the plan that differs: ``confidence`` or ``quantiles``.
+    options : str
+        Choices of the plan that the analysis takes: ``confidence``, ``quantiles``.
     """
     params = job.params
     results = analyse(
@@ -36,7 +41,7 @@ def run(job, analyse, option):
         params.visits,
         strata=params.strata,
         characteristics=params.characteristics,
-        **{option: getattr(params, option)},
+        **{option: getattr(params, option) for option in options},
     )
     tables.write_parquet(results, job.output.results)
 
@@ -224,3 +229,90 @@ def why_not(cause):
 def missing(stats, note):
     """NaN for each of `stats`, with the note that says why."""
     return dict.fromkeys(stats, np.nan), note
+
+
+def planned_visits(section, cohort):
+    """AVISIT of a section that takes all by default, the baseline too, in the order of time."""
+    wanted = section.get("visits", "all")
+    named = list(cohort.places) if wanted == "all" else chosen_visits(wanted, cohort)
+    number = {visit["name"]: visit["number"] for visit in cohort.visits}
+    return sorted(named, key=number.get)
+
+
+def attempted(function, *args, **kwargs):
+    """Call a statistic: what it returns and what it warns of, or None and why there is nothing."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            found = function(*args, **kwargs)
+        except ValueError as error:
+            return None, _plain(error)
+    said = []
+    for warning in caught:
+        if issubclass(warning.category, UserWarning):
+            said.append(_plain(warning.message))
+        else:  # of a library, for the log and not for a reader of a table
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+    return found, "; ".join(dict.fromkeys(said))
+
+
+def _plain(message):
+    """Message without the name of the function, which says nothing to a reader of a table."""
+    return re.sub(r"^[a-z_]+( of \w+)?: (not estimable: )?", "", str(message))
+
+
+def noted(values, note="", gap="no finite value"):
+    """Values for `Rows.add` with a note of each: what is not finite becomes NaN and says why."""
+    known = {stat: value if np.isfinite(value) else np.nan for stat, value in values.items()}
+    lost = "; ".join(filter(None, [note, why_not(gap or "no finite value")]))
+    return known, {stat: lost if np.isnan(value) else note for stat, value in known.items()}
+
+
+def too_few(count, codes, least=2):
+    """Say which of the arms have fewer than `least` patients, such as ``1 patient in EG``."""
+    short = [(code, int(count.get(code, 0))) for code in codes if count.get(code, 0) < least]
+    return ", ".join(f"{patients(size)} in {code}" for code, size in short)
+
+
+def scale_note(transform, lost=0):
+    """Say on which scale the values were analysed, and how many have no value on it."""
+    if transform == "none":
+        return ""
+    return f"{transform} scale" + (f", {patients(lost)} left out without a logarithm" * (lost > 0))
+
+
+def add_difference(rows, values, n, note, transform, ratio_note=None, **keys):
+    """Add an estimate with its interval and, of a difference of logarithms, the ratio."""
+    found, notes = noted(values, note)
+    if transform != "none":
+        with np.errstate(over="ignore"):
+            ratio = np.exp([found[name] for name in ("estimate", "ci_low", "ci_high")])
+        ratio = dict(zip(RATIO, ratio, strict=True))
+        more = noted(ratio, ratio_note or RATIO_NOTE[transform])
+        found, notes = {**found, **more[0]}, {**notes, **more[1]}
+    rows.add(found, n, note=notes, **keys)
+
+
+def add_adjusted(rows, method, cells, family):
+    """Add STAT p_adj of a family of tests.
+
+    Parameters
+    ----------
+    rows : Rows
+    method : str
+        Of `lungitude.statistics.multiplicity.adjust`.
+    cells : list of (float, int, dict)
+        p, N and the keys of each test; a p that is NaN stays NaN and is not counted.
+    family : str
+    """
+    if not cells:
+        return
+    p = np.array([cell[0] for cell in cells], dtype=float)
+    known = int(np.isfinite(p).sum())
+    size = f"{known} tests" if known == len(p) else f"{known} of {len(p)} planned tests"
+    note = "not adjusted" if method == "none" else f"{method}, {size}"
+    for value, (_, n, keys) in zip(adjust(p, method), cells, strict=True):
+        own = why_not("no p to adjust") if np.isnan(value) else note
+        rows.add({"p_adj": value}, n, family=family, note=own, **keys)

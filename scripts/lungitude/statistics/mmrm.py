@@ -165,7 +165,7 @@ class MMRMFit(LinearFit):
         """Type III tests of the terms: term F df1 df2 p (SAS TYPE3, differences from first)."""
         found = []
         for term in self.design.term_labels:
-            rows = self.design.hypothesis(term)
+            rows = self.design.hypothesis(term).reshape(-1, len(self.design.names))
             lost = np.delete(rows, self.kept, axis=1)
             rows = rows[~(lost != 0).any(axis=1)][:, self.kept]
             label = ":".join(term)
@@ -271,24 +271,28 @@ class Sandwich:
 
 
 class Problem:
-    """The checked data of one call of `mmrm`, from which each declared structure is tried."""
+    """The checked data of one model, from which each declared structure is tried.
 
-    def __init__(self, data, formula, subject, visit, group, weights, coordinates):
+    Parameters and errors are those of `fit_design`.
+    """
+
+    def __init__(self, design, response, subject, visit, group, weights, coordinates, name, strict):
+        self.design, self.response = design, np.asarray(response, dtype=float)
         self.coordinates = listed(coordinates)
-        extra = [subject, visit, *([group] if group else []), *([weights] if weights else [])]
-        extra = list(dict.fromkeys([*extra, *self.coordinates]))
-        self._refuse_empty(data, formula, visit, extra)
-        self.design = design = FormulaDesign(data, formula, extra=extra, who=WHO)
         rows = design.rows
         self.visit, self.subject, self.group = visit, subject, group
         if visit in design.covariates:
             raise ValueError(
                 f"{WHO}: the visit {visit!r} is a number in the formula; make it categorical"
             )
+        if self.response.shape != (len(rows),):
+            raise ValueError(f"{WHO}: {self.response.size} responses for {len(rows)} rows")
+        if not (np.isfinite(self.response).all() and np.isfinite(design.matrix).all()):
+            raise ValueError(f"{WHO}: {name} or a covariate is missing or infinite in a row")
         self.codes, names = pd.factorize(rows[subject])
         self.visits = levels(rows[visit])
         self.positions = pd.Categorical(rows[visit], categories=self.visits).codes.astype(int)
-        twice = rows.duplicated([subject, visit])
+        twice = pd.Series(self.codes * len(self.visits) + self.positions).duplicated().to_numpy()
         if twice.any():
             row = rows.loc[twice].iloc[0]
             raise ValueError(
@@ -297,10 +301,11 @@ class Problem:
             )
         self.n_subjects = len(names)
         if self.n_subjects < 2:
-            raise ValueError(f"{WHO}: {self.n_subjects} patient with data ({names[0]})")
-        self.response = design.response
+            raise ValueError(
+                f"{WHO}: {self.n_subjects} patient with data ({', '.join(map(str, names))})"
+            )
         if np.ptp(self.response) == 0:
-            raise ValueError(f"{WHO}: {design.response_name} is {self.response[0]:g} in every row")
+            raise ValueError(f"{WHO}: {name} is {self.response[0]:g} in every row")
         self.weights = None
         if weights:
             self.weights = numbers(rows[weights], weights, WHO)
@@ -327,36 +332,13 @@ class Problem:
                 raise ValueError(
                     f"{WHO}: {len(self.response)} observations for {needed} coefficients"
                 )
-        self._refuse_aliased(formula)
+        if strict:
+            self._refuse_aliased()
         self.kept = independent(design.matrix)
         self.dropped = [n for i, n in enumerate(design.names) if i not in set(self.kept)]
         self.matrix = design.matrix[:, self.kept]
 
-    @staticmethod
-    def _refuse_empty(data, formula, visit, extra):
-        """Refuse a visit or an arm without a complete row: it would silently leave the model."""
-        from formulaic import Formula
-
-        try:
-            used = sorted(map(str, Formula(formula).required_variables))
-        except Exception:  # told by the design, which reads the formula again
-            return
-        names = [name for name in dict.fromkeys([*used, *extra]) if name in data.columns]
-        complete = data[names].notna().all(axis=1)
-        if not complete.any():
-            return
-        for name in names:
-            if name != visit and not is_factor(data[name]):
-                continue
-            there = set(data.loc[complete, name].unique())
-            gone = [value for value in levels(data[name]) if value not in there]
-            if gone and data[name].nunique() <= 50 and name not in extra[:1]:
-                raise ValueError(
-                    f"{WHO}: no complete row for {name} {', '.join(map(str, gone))} (a value is "
-                    f"missing in all of its rows); leave these rows out or repair them"
-                )
-
-    def _refuse_aliased(self, formula):
+    def _refuse_aliased(self):
         """Refuse an arm or a visit that cannot be estimated; a nuisance term may be aliased.
 
         The arm is whatever interacts with the visit; without such a term, a lone factor.
@@ -379,9 +361,10 @@ class Problem:
             if len(kept) < 2:
                 raise ValueError(f"{WHO}: {name!r} has one level only, {kept[0]!r}")
             if any({visit, name} <= set(term) for term in terms):
-                table = pd.crosstab(design.rows[name], design.rows[visit])
-                table = table.reindex(index=kept, columns=self.visits, fill_value=0)
-                for i, j in np.argwhere(table.to_numpy() == 0):
+                table = np.zeros((len(kept), len(self.visits)))
+                arms = pd.Categorical(design.rows[name], categories=kept).codes
+                np.add.at(table, (arms, self.positions), 1)
+                for i, j in np.argwhere(table == 0):
                     raise ValueError(
                         f"{WHO}: {name} {kept[i]} has no observation at {visit} {self.visits[j]}"
                     )
@@ -397,7 +380,7 @@ class Problem:
             found = independent(design.matrix[:, [*nuisance, *columns]])
             if columns and sum(i >= len(nuisance) for i in found) < len(columns):
                 raise ValueError(
-                    f"{WHO}: {name!r} is aliased with the other terms of {formula!r}; its effect "
+                    f"{WHO}: {name!r} is aliased with the other terms of the model; its effect "
                     "cannot be told from theirs"
                 )
 
@@ -493,6 +476,114 @@ class Problem:
         return tables if self.group else tables[None]
 
 
+def _refuse_empty(data, formula, visit, extra):
+    """Refuse a visit or an arm without a complete row: it would silently leave the model."""
+    from formulaic import Formula
+
+    try:
+        used = sorted(map(str, Formula(formula).required_variables))
+    except Exception:  # told by the design, which reads the formula again
+        return
+    names = [name for name in dict.fromkeys([*used, *extra]) if name in data.columns]
+    complete = data[names].notna().all(axis=1)
+    if not complete.any():
+        return
+    for name in names:
+        if name != visit and not is_factor(data[name]):
+            continue
+        there = set(data.loc[complete, name].unique())
+        gone = [value for value in levels(data[name]) if value not in there]
+        if gone and data[name].nunique() <= 50 and name not in extra[:1]:
+            raise ValueError(
+                f"{WHO}: no complete row for {name} {', '.join(map(str, gone))} (a value is "
+                f"missing in all of its rows); leave these rows out or repair them"
+            )
+
+
+def require_options(covariance, method, df, vcov, confidence):
+    """Raise a ValueError unless the choices of a model are known and go together."""
+    if not listed(covariance):
+        raise ValueError(f"{WHO}: no covariance is named")
+    for name in listed(covariance):
+        require_choice(name, tuple(STRUCTURES), "covariance", WHO)
+    require_choice(method, ("reml", "ml"), "method", WHO)
+    require_choice(df, DF, "df", WHO)
+    require_choice(vcov, VCOV, "vcov", WHO)
+    require_confidence(confidence, WHO)
+    if df.startswith("kenward-roger") and method == "ml":
+        raise ValueError(f"{WHO}: df {df!r} needs method 'reml'")
+    if df.startswith("kenward-roger") and vcov != "model":
+        raise ValueError(f"{WHO}: df {df!r} has its own covariance; vcov must be 'model'")
+
+
+def fit_design(
+    design,
+    response,
+    subject="USUBJID",
+    visit="AVISIT",
+    covariance="us",
+    group=None,
+    weights=None,
+    coordinates=None,
+    method="reml",
+    df="satterthwaite",
+    vcov="model",
+    confidence=0.95,
+    name="the response",
+    strict=True,
+):
+    """Fit a mixed model for repeated measures with a design that is there already.
+
+    Parameters
+    ----------
+    design : Design
+        Its rows have the columns `subject`, `visit`, `group`, `weights` and `coordinates`, none of
+        them missing.
+    response : ndarray (n,)
+    name : str
+        Of the response, for messages.
+    strict : bool
+        An arm without an observation at a visit, or aliased with other terms, is an error;
+        otherwise what it cannot estimate is NaN in ``linear(..., strict=False)``.
+    subject, visit, covariance, group, weights, coordinates, method, df, vcov, confidence
+        See `mmrm`.
+
+    Returns
+    -------
+    MMRMFit
+
+    Raises
+    ------
+    ValueError
+        See `mmrm`.
+    """
+    require_options(covariance, method, df, vcov, confidence)
+    problem = Problem(design, response, subject, visit, group, weights, coordinates, name, strict)
+    attempts, fit = [], None
+    for structure in listed(covariance):
+        try:
+            likelihood = problem.likelihood(structure, method == "reml")
+            theta, state, converged = likelihood.maximise()
+            reason = "" if converged else "the likelihood has no maximum that the data determine"
+        except SingularCovarianceError as error:
+            converged, reason = False, str(error)
+        attempts.append({"covariance": structure, "converged": converged, "reason": reason})
+        if converged:
+            fit = MMRMFit(problem, likelihood, theta, state, df, vcov, confidence)
+            break
+    if fit is None:
+        raise SingularCovarianceError(
+            f"{WHO}: no covariance could be fitted to {name} ({_told(attempts)}); "
+            "declare a simpler structure, such as toeph, ar1h or cs"
+        )
+    fit.attempts = pd.DataFrame(attempts)
+    return fit
+
+
+def _told(attempts):
+    return "; ".join(f"{a['covariance']}: {a['reason']}" for a in attempts)
+
+
 def mmrm(
     data,
     formula,
@@ -559,42 +650,28 @@ def mmrm(
     Mallinckrodt et al. 2008, Drug Inf J 42:303; Kenward & Roger 1997, Biometrics 53:983; Fai &
     Cornelius 1996, J Stat Comput Simul 54:363; Bell & McCaffrey 2002, Surv Methodol 28:169.
     """
-    declared = listed(covariance)
-    if not declared:
-        raise ValueError(f"{WHO}: no covariance is named")
-    for name in declared:
-        require_choice(name, tuple(STRUCTURES), "covariance", WHO)
-    require_choice(method, ("reml", "ml"), "method", WHO)
-    require_choice(df, DF, "df", WHO)
-    require_choice(vcov, VCOV, "vcov", WHO)
-    require_confidence(confidence, WHO)
-    if df.startswith("kenward-roger") and method == "ml":
-        raise ValueError(f"{WHO}: df {df!r} needs method 'reml'")
-    if df.startswith("kenward-roger") and vcov != "model":
-        raise ValueError(f"{WHO}: df {df!r} has its own covariance; vcov must be 'model'")
-    problem = Problem(data, formula, subject, visit, group, weights, coordinates)
-    if problem.dropped:
-        warnings.warn(f"{WHO}: {', '.join(problem.dropped)} is aliased and left out", stacklevel=2)
-    attempts, fit = [], None
-    for name in declared:
-        try:
-            likelihood = problem.likelihood(name, method == "reml")
-            theta, state, converged = likelihood.maximise()
-            reason = "" if converged else "the likelihood has no maximum that the data determine"
-        except SingularCovarianceError as error:
-            converged, reason = False, str(error)
-        attempts.append({"covariance": name, "converged": converged, "reason": reason})
-        if converged:
-            fit = MMRMFit(problem, likelihood, theta, state, df, vcov, confidence)
-            break
-    if fit is None:
-        told = "; ".join(f"{a['covariance']}: {a['reason']}" for a in attempts)
-        raise SingularCovarianceError(
-            f"{WHO} {formula!r}: no covariance could be fitted ({told}); "
-            "declare a simpler structure, such as toeph, ar1h or cs"
-        )
-    fit.attempts = pd.DataFrame(attempts)
-    if len(attempts) > 1:
-        told = "; ".join(f"{a['covariance']}: {a['reason']}" for a in attempts[:-1])
-        warnings.warn(f"{WHO}: covariance {name} is used ({told})", stacklevel=2)
+    extra = [subject, visit, *listed(group), *listed(weights), *listed(coordinates)]
+    extra = list(dict.fromkeys(extra))
+    _refuse_empty(data, formula, visit, extra)
+    design = FormulaDesign(data, formula, extra=extra, who=WHO)
+    fit = fit_design(
+        design,
+        design.response,
+        subject,
+        visit,
+        covariance,
+        group,
+        weights,
+        coordinates,
+        method,
+        df,
+        vcov,
+        confidence,
+        design.response_name,
+    )
+    if fit.dropped:
+        warnings.warn(f"{WHO}: {', '.join(fit.dropped)} is aliased and left out", stacklevel=2)
+    if len(fit.attempts) > 1:
+        told = _told(fit.attempts.iloc[:-1].to_dict("records"))
+        warnings.warn(f"{WHO}: covariance {fit.covariance_used} is used ({told})", stacklevel=2)
     return fit
