@@ -11,8 +11,14 @@ from lungitude.statistics import (
     compare_groups,
     correlate,
     icc,
+    impute_reference_based,
     mixed_model,
     mmrm,
+    partial_correlation,
+    power,
+    rm_anova,
+    stepwise,
+    weighted_kappa,
 )
 
 # A small trial that anybody can type in; what is expected is plain least squares, plain means or
@@ -36,16 +42,25 @@ RATINGS = pd.DataFrame(
 
 
 def test_exported_names():
-    assert statistics.__all__ == [
-        "adjust",
+    binding = {
         "ancova",
-        "bland_altman",
+        "mmrm",
+        "mixed_model",
+        "rm_anova",
         "compare_groups",
         "correlate",
+        "partial_correlation",
+        "stepwise",
         "icc",
-        "mixed_model",
-        "mmrm",
-    ]
+        "bland_altman",
+        "weighted_kappa",
+        "adjust",
+        "impute_reference_based",
+        "power",
+    }
+    assert binding <= set(statistics.__all__)
+    assert all(callable(getattr(statistics, name)) for name in statistics.__all__)
+    assert statistics.__all__ == sorted(statistics.__all__)
 
 
 def test_ancova():
@@ -192,6 +207,75 @@ def test_correlate():
     row = correlate(TRIAL, "BASE", "CHG", method="pearson")
     assert list(row) == ["r", "ci_low", "ci_high", "p", "n"]
     assert np.isclose(row["r"][0], np.corrcoef(TRIAL["BASE"], TRIAL["CHG"])[0, 1])
+
+
+def test_partial_correlation():
+    row = partial_correlation(TRIAL, "BASE", "CHG", ["SEX"], method="pearson")
+    assert list(row) == ["r", "ci_low", "ci_high", "p", "n"]
+    x = np.column_stack([np.ones(8), TRIAL["SEX"] == "M"]).astype(float)
+    rest = [TRIAL[c] - x @ np.linalg.lstsq(x, TRIAL[c], rcond=None)[0] for c in ("BASE", "CHG")]
+    assert np.isclose(row["r"][0], np.corrcoef(*rest)[0, 1])
+
+
+def test_stepwise():
+    path = stepwise(TRIAL, "CHG", ["BASE", "TRT01P"], p_enter=0.05, p_remove=0.10)
+    assert list(path) == ["step", "action", "term", "p", "r", "r2", "aic"]
+    entered = path.loc[path["action"] == "+"].iloc[0]
+    assert entered["term"] == "TRT01P"
+    r = np.corrcoef(TRIAL["CHG"], TRIAL["TRT01P"] == "EG")[0, 1]
+    assert np.isclose(entered["r2"], r**2)
+
+
+def test_rm_anova():
+    long = TRIAL.melt(["USUBJID", "TRT01P"], ["BASE", "CHG"], var_name="AVISIT", value_name="AVAL")
+    table = rm_anova(long, value="AVAL", subject="USUBJID", within="AVISIT", between=None)
+    names = "source F df1 df2 p gg_eps p_gg hf_eps p_hf mauchly_w mauchly_p ges"
+    assert list(table) == names.split()
+    # Two visits: F is the square of the paired t.
+    change = TRIAL["CHG"] - TRIAL["BASE"]
+    assert np.isclose(table["F"][0], (change.mean() / (change.std() / np.sqrt(8))) ** 2)
+
+
+def test_weighted_kappa():
+    row = weighted_kappa([1, 2, 3, 3, 1, 2], [1, 2, 3, 2, 1, 1], weights="linear")
+    assert list(row)[:5] == ["kappa", "se", "ci_low", "ci_high", "n"]
+    # Agreement 1 - 2/6/2 of the pairs against that of the margins.
+    observed = 1 - 2 / 6 / 2
+    a, b = np.array([2, 2, 2]) / 6, np.array([3, 2, 1]) / 6
+    expected = a @ (1 - np.abs(np.subtract.outer(range(3), range(3))) / 2) @ b
+    assert np.isclose(row["kappa"][0], (observed - expected) / (1 - expected))
+
+
+def test_impute_reference_based():
+    rng = np.random.default_rng(2)
+    subjects = pd.DataFrame({"USUBJID": [f"S{i:02d}" for i in range(24)]})
+    subjects["TRT01P"], subjects["BASE"] = ["PBO", "TRT"] * 12, rng.normal(50, 5, 24)
+    data = subjects.merge(pd.DataFrame({"AVISIT": ["VIS1", "VIS2"]}), how="cross")
+    data["AVAL"] = data["BASE"] + rng.normal(size=24).repeat(2) + rng.normal(size=48)
+    data.loc[[7, 19, 33], "AVAL"] = np.nan
+    row = impute_reference_based(
+        data,
+        value="AVAL",
+        subject="USUBJID",
+        visit="AVISIT",
+        arm="TRT01P",
+        covariates=["BASE"],
+        reference="PBO",
+        strategy="j2r",
+        method="conditional-mean",
+        delta=None,
+        n_imputations=500,
+        seed=1,
+        analysis_visit=None,
+    )
+    names = ["contrast", "estimate", "se", "df", "p", "ci_low", "ci_high", "n", "n_imputed"]
+    assert set(names) <= set(row)
+    assert (row["contrast"][0], row["n"][0], row["n_imputed"][0]) == ("TRT - PBO", 24, 3)
+
+
+def test_power():
+    row = power(kind="t", delta=3, sd=5, alpha=0.05, power=0.8, dropout=0.0).iloc[0]
+    assert (row["n_per_arm"], row["n_per_arm_normal"]) == (45, 44)
 
 
 def test_icc():
