@@ -4,6 +4,7 @@ import itertools
 
 from lungitude.checks import nearest
 
+WORDS = {"visits": "visit", "covariates": "covariate", "by_visit": "covariate", "factors": "factor"}
 # What a display shows nothing without.
 SHOWS = {"figure_flow": "disposition", "table_baseline": "baseline"}
 
@@ -27,6 +28,7 @@ def problems(trial, document):
             yield document.problem(keys, f"{what} '{value}' is unknown; {nearest(value, known)}")
     yield from _uncomputed(trial, document)
     yield from _families_overlap(trial.plan, document)
+    yield from _contradictions(trial, document)
     for kind in ("families", "displays"):
         names = [item["id"] for item in trial.plan[kind]]
         for index, name in enumerate(names):
@@ -43,23 +45,39 @@ def _names(trial):
     columns = ["BASE", *(item["column"] for item in config["characteristics"])]
     columns += [factor["column"] for factor in config["strata"]]
     strata = [stratum["path"] for stratum in trial.strata]
-    known = {"parameters": parameters, "visits": visits, "covariates": columns}
+    known = {
+        "parameters": parameters,
+        "visits": visits,
+        "covariates": columns,
+        "by_visit": columns,
+        "factors": columns[1:],
+        "x": parameters,
+        "y": parameters,
+    }
     populations, analyses = list(plan["populations"]), list(plan["analyses"])
     if not parameters:  # the sheet could not be read, which is told already
-        known["parameters"] = _Anything()
+        known.update(dict.fromkeys(("parameters", "x", "y"), _Anything()))
     sections = [(["analyses", name], section) for name, section in plan["analyses"].items()]
     sections += [(["families", index], item) for index, item in enumerate(plan["families"])]
     sections += [(["displays", index], item) for index, item in enumerate(plan["displays"])]
     for keys, section in sections:
         for kind, names in known.items():
             for item in _listed(section, kind):
-                yield [*keys, kind], kind[:-1], item, names
+                yield [*keys, kind], WORDS.get(kind, "parameter"), item, names
         for item in _listed(section, "strata"):
             yield [*keys, "strata"], "stratum", item, strata
         if "population" in section:
             yield [*keys, "population"], "population", section["population"], populations
         if "analysis" in section:
             yield [*keys, "analysis"], "analysis", section["analysis"], analyses
+    yield from _names_of_sections(plan["analyses"], known)
+    for index, family in enumerate(plan["families"]):
+        tests = [f"{p} {v}" for p in family["parameters"] for v in family["visits"]]
+        for name in family.get("weights", {}):
+            yield ["families", index, "weights"], "hypothesis", name, tests
+        for edge in family.get("transitions", ()):
+            for end in ("from", "to"):
+                yield ["families", index, "transitions"], "hypothesis", edge[end], tests
     primary = plan["primary"]
     yield ["primary", "parameter"], "parameter", primary["parameter"], known["parameters"]
     yield ["primary", "visit"], "visit", primary["visit"], visits
@@ -69,6 +87,28 @@ def _names(trial):
             keys = ["populations", name, "require"]
             yield keys, "parameter", item["param"], known["parameters"]
             yield keys, "visit", item["visit"], visits
+
+
+def _names_of_sections(analyses, known):
+    """Yield the names that only one kind of analysis has."""
+    columns, parameters, visits = known["covariates"], known["parameters"], known["visits"]
+    for item in analyses.get("imputation", {}).get("tipping", {}).get("parameters", ()):
+        yield ["analyses", "imputation", "tipping"], "parameter", item, parameters
+    if "site" in analyses.get("mixed_model", {}):
+        keys = ["analyses", "mixed_model", "site"]
+        yield keys, "column", analyses["mixed_model"]["site"], columns[1:]
+    if "stepwise" in analyses:
+        section, keys = analyses["stepwise"], ["analyses", "stepwise"]
+        yield [*keys, "response"], "parameter", section["response"], parameters
+        yield [*keys, "response_visit"], "visit", section["response_visit"], visits
+        either = _Anything() if isinstance(parameters, _Anything) else [*parameters, *columns]
+        for item in section["candidates"]:
+            yield [*keys, "candidates"], "candidate", item, either
+    for index, item in enumerate(analyses.get("responders", {}).get("endpoints", ())):
+        keys = ["analyses", "responders", "endpoints", index]
+        yield [*keys, "parameter"], "parameter", item["parameter"], parameters
+        for visit in _listed(item, "visits"):
+            yield [*keys, "visits"], "visit", visit, visits
 
 
 class _Anything(tuple):
@@ -122,6 +162,53 @@ def _uncomputed(trial, document):
     if "agreement" in analyses and "reads" not in trial.config["sheets"]:
         text = "the analysis of agreement needs 'sheets: reads' in config.yaml; add it there, or "
         yield document.problem(["analyses", "agreement"], text + "delete 'agreement'")
+
+
+def _contradictions(trial, document):
+    """Yield the choices that exclude each other."""
+    plan, analyses = trial.plan, trial.plan["analyses"]
+    section = analyses.get("mmrm", {})
+    for item in section.get("by_visit", ()):
+        if item not in section.get("covariates", ()):
+            text = f"'by_visit' names '{item}', which 'covariates' lacks; add it there"
+            yield document.problem(["analyses", "mmrm", "by_visit"], text)
+    if section.get("vcov", "model") != "model" and section["df"].startswith("kenward-roger"):
+        text = f"df '{section['df']}' has its own covariance; choose 'df: satterthwaite' with "
+        yield document.problem(["analyses", "mmrm", "vcov"], text + f"'vcov: {section['vcov']}'")
+    section = analyses.get("association", {})
+    if section.get("compare_visits") and section.get("covariates"):
+        text = "'compare_visits' compares plain correlations; delete it, or 'covariates'"
+        yield document.problem(["analyses", "association", "compare_visits"], text)
+    section = analyses.get("stepwise", {})
+    if section and section["p_remove"] < section["p_enter"]:
+        text = "'p_remove' is less than 'p_enter', so that a variable would go in and out forever; "
+        yield document.problem(["analyses", "stepwise", "p_remove"], text + "raise 'p_remove'")
+    for index, family in enumerate(plan["families"]):
+        place = ["families", index]
+        if family["method"] in ("fixed_sequence", "graphical") and len(trial.config["arms"]) > 2:
+            text = f"method '{family['method']}' needs one comparison, the trial has several arms; "
+            yield document.problem(place, text + "choose another method")
+        if family["method"] != "graphical":
+            if {"weights", "transitions"} & set(family):
+                text = "'weights' and 'transitions' belong to 'method: graphical'; delete them, or "
+                yield document.problem(place, text + "choose that method")
+            continue
+        total = sum(family.get("weights", {}).values())
+        if not 0 < total <= 1 + 1e-9:
+            text = f"the weights of the graph sum to {total:g}; they must sum to 1 (or less)"
+            yield document.problem([*place, "weights"], text)
+        out = {}
+        for edge in family.get("transitions", ()):
+            out[edge["from"]] = out.get(edge["from"], 0) + edge["share"]
+            if edge["from"] == edge["to"]:
+                text = f"a transition leads from '{edge['from']}' to itself; delete it"
+                yield document.problem([*place, "transitions"], text)
+        for name, share in out.items():
+            if share > 1 + 1e-9:
+                text = (
+                    f"the transitions from '{name}' sum to {share:g}; they must sum to 1 (or less)"
+                )
+                yield document.problem([*place, "transitions"], text)
 
 
 def _families_overlap(plan, document):

@@ -17,7 +17,8 @@ TEXT = [
 ]
 COLUMNS = [*TEXT, "VALUE", "N", "FAMILY", "NOTE"]
 ADDRESS = ["ANALYSISID", "GROUP", "COMPARISON", "LEVEL", "STAT", "FAMILY"]
-ADJUSTMENTS = ("none", "bh", "by", "holm", "hochberg", "bonferroni")
+ADJUSTMENTS = ("none", "bh", "by", "holm", "hochberg", "hommel", "bonferroni")
+PROCEDURES = ("fixed_sequence", "graphical")
 
 
 class Rows:
@@ -44,6 +45,7 @@ class Rows:
         group="",
         comparison="",
         level="",
+        family="",
         note="",
     ):
         """Add the statistics of one address.
@@ -58,6 +60,8 @@ class Rows:
             PARAMCD and AVISIT.
         place : str, optional
             Path form of the visit, for ANALYSISID.
+        family : str
+            Of an adjusted p value.
         note : str or dict
             Text, or a text by STAT.
         """
@@ -79,7 +83,7 @@ class Rows:
                     stat,
                     float(value),
                     int(n),
-                    "",
+                    family,
                     own,
                 )
             )
@@ -149,7 +153,9 @@ def adjust_families(table, families):
     table : DataFrame
         Results with rows of STAT ``p``.
     families : list of dict
-        id, method (none bh by holm hochberg bonferroni), analysis (METHOD), parameters, visits;
+        id, method (none bh by holm hochberg hommel bonferroni fixed_sequence graphical), analysis
+        (METHOD), parameters, visits; graphical has weights (by hypothesis, "PARAMCD AVISIT") and
+        transitions (from, to, share); fixed_sequence tests in the order of parameters, then visits;
         optional strata: ``all`` (default: the analyses of all patients), ``each`` (every stratum
         is a family of its own, FAMILY ``id.stratum``) or a list of strata in one family.
 
@@ -167,9 +173,10 @@ def adjust_families(table, families):
     found = []
     for family in families or ():
         name, method = family["id"], family["method"]
-        if method not in ADJUSTMENTS:
+        if method not in (*ADJUSTMENTS, *PROCEDURES):
             raise ValueError(
-                f"family {name}: method {method!r} is not one of {', '.join(ADJUSTMENTS)}"
+                f"family {name}: method {method!r} is not one of "
+                f"{', '.join((*ADJUSTMENTS, *PROCEDURES))}"
             )
         rows = table.loc[
             (table["STAT"] == "p")
@@ -183,7 +190,7 @@ def adjust_families(table, families):
         if strata == "each":
             for stratum, part in rows.groupby("STRATUM", sort=True):
                 label = name if stratum == "all" else f"{name}.{stratum}"
-                found.append(_adjusted(part, label, method, planned))
+                found.append(_adjusted(part, label, family, planned))
             continue
         rows = rows.loc[rows["STRATUM"].isin(["all"] if strata == "all" else strata)]
         if rows.empty:
@@ -191,19 +198,47 @@ def adjust_families(table, families):
                 f"family {name}: there is no p of {family['analysis']} for "
                 f"{', '.join(family['parameters'])} at {', '.join(family['visits'])}"
             )
-        found.append(_adjusted(rows, name, method, planned * rows["STRATUM"].nunique()))
+        found.append(_adjusted(rows, name, family, planned * rows["STRATUM"].nunique()))
     return typed(pd.concat(found, ignore_index=True)) if found else empty()
 
 
-def _adjusted(rows, name, method, planned):
+def _adjusted(rows, name, family, planned):
     from lungitude.statistics.multiplicity import adjust
 
-    values = rows["VALUE"] if method == "none" else adjust(rows["VALUE"], method)
+    method = family["method"]
+    if method in PROCEDURES:
+        values = _by_procedure(rows, name, family)
+    else:
+        values = adjust(rows["VALUE"], method)
     count = int(rows["VALUE"].notna().sum())
     size = f"{count} tests" if count == planned else f"{count} of {planned} planned tests"
-    note = "not adjusted" if method == "none" else f"{method}, {size}"
+    note = "not adjusted" if method == "none" else f"{method.replace('_', ' ')}, {size}"
     notes = rows["NOTE"].where(rows["VALUE"].isna(), note)
     return rows.assign(STAT="p_adj", VALUE=values, FAMILY=name, NOTE=notes)
+
+
+def _by_procedure(rows, name, family):
+    """Adjust by a procedure that treats the hypotheses of a family differently."""
+    from lungitude.statistics.multiplicity import fixed_sequence, graphical
+
+    planned = [f"{p} {v}" for p in family["parameters"] for v in family["visits"]]
+    labels = rows["PARAMCD"] + " " + rows["AVISIT"]
+    if labels.duplicated().any():
+        raise ValueError(
+            f"family {name}: {family['method']} needs one test a parameter and visit; "
+            f"{labels[labels.duplicated()].iloc[0]} has several (arms or strata)"
+        )
+    # What could not be computed stands in its place, unrejected.
+    p = pd.Series(rows["VALUE"].to_numpy(), index=labels).reindex(planned)
+    if family["method"] == "fixed_sequence":
+        table = fixed_sequence(p, order=planned)
+    else:
+        weights = pd.Series(family.get("weights") or {}, dtype=float).reindex(planned).fillna(0)
+        shares = pd.DataFrame(0.0, index=planned, columns=planned)
+        for edge in family.get("transitions") or ():
+            shares.loc[edge["from"], edge["to"]] = edge["share"]
+        table = graphical(p, weights, shares)
+    return table.set_index("hypothesis")["p_adjusted"].loc[labels].to_numpy()
 
 
 def _address(row):

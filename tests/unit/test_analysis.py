@@ -572,6 +572,25 @@ def test_interval_of_several_pairs_a_patient_says_what_it_takes_for_granted(tria
     assert notes["loa_low"] == "several pairs a patient"
 
 
+def test_agreement_has_the_coefficients_of_pairs(trial):
+    from lungitude.statistics import accuracy, ccc
+
+    data = reads(trial)
+    table = agreement(trial.adsl, data, PARAMETERS, {}, trial.strata)
+    keys = {"STRATUM": "all", "COMPARISON": "reader: repeat 1 - 2"}
+    mine = data.loc[(data["METHOD"] == "reader") & (data["PARAMCD"] == PARAMETERS["PARAMCD"][0])]
+    wide = mine.pivot_table("AVAL", ["USUBJID", "AVISIT", "READER"], "REPEAT").dropna()
+    x, y = wide.iloc[:, 0], wide.iloc[:, 1]
+    param = {"PARAMCD": PARAMETERS["PARAMCD"][0], **keys}
+    assert np.isclose(value(table, STAT="ccc", **param), ccc(x, y)["ccc"][0])
+    assert np.isclose(value(table, STAT="mae", **param), accuracy(x, y)["mae"][0])
+    assert value(table, STAT="rc", **param) > value(table, STAT="within_sd", **param)
+    assert "(Koo & Li 2016" in pick(table, STAT="icc_a1", **param)["NOTE"].iloc[0]
+    own = {"source": "SAP 4.2", "limits": [0.0], "labels": ["bad", "fine"]}
+    table = agreement(trial.adsl, data, PARAMETERS, {"band": own}, trial.strata)
+    assert pick(table, STAT="icc_a1", **param)["NOTE"].iloc[0].endswith("fine (SAP 4.2)")
+
+
 def test_agreement_of_too_few_pairs(trial):
     table = agreement(trial.adsl, reads(trial, n=2), PARAMETERS, {}, trial.strata)
     row = pick(table, STAT="icc_a1", STRATUM="all", COMPARISON="network - reader").iloc[0]

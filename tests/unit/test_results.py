@@ -76,6 +76,32 @@ def test_strata_of_a_family(strata, families, values):
     assert sorted(adjusted["VALUE"]) == values
 
 
+GRAPH = {
+    "weights": {"P0 Week 6": 0.5, "P1 Week 6": 0.5},
+    "transitions": [
+        {"from": "P0 Week 6", "to": "P2 Week 6", "share": 1},
+        {"from": "P1 Week 6", "to": "P0 Week 6", "share": 1},
+    ],
+}
+
+
+def test_procedures_follow_the_plan():
+    wanted = {**FAMILY, "parameters": ["P2", "P0", "P1"], "method": "fixed_sequence"}
+    data = table((0.01, 0.04, 0.02))
+    adjusted = results.adjust_families(data, [wanted]).set_index("PARAMCD")["VALUE"]
+    assert adjusted.to_dict() == {"P2": 0.02, "P0": 0.02, "P1": 0.04}
+    wanted = {**wanted, **GRAPH, "method": "graphical"}
+    adjusted = results.adjust_families(data, [wanted]).set_index("PARAMCD")["VALUE"]
+    # P0 at half the level, its level goes to P2; P1 at half the level.
+    np.testing.assert_allclose(adjusted.loc[["P0", "P1", "P2"]], [0.02, 0.08, 0.04])
+
+
+def test_procedures_need_one_test_a_hypothesis():
+    data = pd.concat([table(), table().assign(COMPARISON="other")])
+    with pytest.raises(ValueError, match="P0 Week 6 has several"):
+        results.adjust_families(data, [{**FAMILY, "method": "fixed_sequence"}])
+
+
 def test_one_test_may_stand_in_two_families():
     families = [FAMILY, {**FAMILY, "id": "other", "method": "bh"}]
     joined = results.gather([table()], families)

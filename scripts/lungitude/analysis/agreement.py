@@ -1,13 +1,16 @@
 """Agreement of methods, readers and repeated reads, overall and by stratum."""
 
 import itertools
+import warnings
 
 import numpy as np
 import pandas as pd
 
 from lungitude.analysis.common import ALL, chosen, missing, transform_of, why_not
 from lungitude.results import Rows
+from lungitude.statistics.accuracy import accuracy, ccc, proportional_bias, repeatability
 from lungitude.statistics.agreement import bland_altman, icc
+from lungitude.statistics.bands import SCALES, verbal_band
 from lungitude.statistics.engines import icc_cross_check
 
 METHOD = "agreement"
@@ -28,6 +31,13 @@ LIMITS = (
     "loa_high_ci_low",
     "loa_high_ci_high",
 )
+# Coefficients of pairs: of the first against the second, whatever the number of pairs a patient.
+PAIRED = {
+    "ccc": ("ccc", "ccc_ci_low", "ccc_ci_high"),
+    "accuracy": ("mae", "mape", "rmse"),
+    "repeatability": ("within_sd", "rc", "rc_ci_low", "rc_ci_high"),
+    "proportional_bias": ("slope", "slope_ci_low", "slope_ci_high", "slope_p"),
+}
 
 
 def agreement(adsl, reads, parameters, section, strata=(), confidence=0.95):
@@ -41,7 +51,7 @@ def agreement(adsl, reads, parameters, section, strata=(), confidence=0.95):
         USUBJID AVISIT PARAMCD METHOD READER REPEAT AVAL.
     parameters : DataFrame
     section : dict
-        Of plan.yaml: parameters.
+        Of plan.yaml: parameters, band (scale of the words for the ICC).
     strata : list of dict
         As in config.yaml.
     confidence : float
@@ -52,7 +62,9 @@ def agreement(adsl, reads, parameters, section, strata=(), confidence=0.95):
         Results table by COMPARISON: ``network - reader`` (methods, each the mean of its readers
         and repeats), ``reader: R1 - R2`` (readers of a method, means of repeats), ``network: 1 -
         2`` (repeats, by the same reader). STAT icc_a1 icc_ci_low icc_ci_high bias sd loa_low
-        loa_high with their intervals; N is the pairs. Values are on the scale of measurement.
+        loa_high with their intervals; ccc, mae mape rmse (of the first against the second),
+        within_sd rc (repeatability) and slope (of the difference on the mean); N is the pairs. The
+        note of icc_a1 has the words for its interval. Values are on the scale of measurement.
         Patients with several visits are allowed for in the limits of agreement.
 
     Raises
@@ -89,6 +101,7 @@ def agreement(adsl, reads, parameters, section, strata=(), confidence=0.95):
                     part,
                     confidence,
                     note,
+                    section.get("band", "icc"),
                     {"param": param, "stratum": stratum, "comparison": comparison},
                 )
     return rows.frame()
@@ -126,10 +139,11 @@ def _pairs(table, column, one, two, keys):
     )
 
 
-def _compare(rows, pairs, confidence, note, keys):
+def _compare(rows, pairs, confidence, note, band, keys):
     n = len(pairs)
     if n < FEWEST:
-        values, reason = missing([*ICC, *LIMITS], why_not(f"{n} pairs, {FEWEST} are needed"))
+        stats = [*ICC, *LIMITS, *itertools.chain.from_iterable(PAIRED.values())]
+        values, reason = missing(stats, why_not(f"{n} pairs, {FEWEST} are needed"))
         rows.add(values, n, note=reason, **keys)
         return
     long = pd.DataFrame(
@@ -150,11 +164,37 @@ def _compare(rows, pairs, confidence, note, keys):
         pairs["x"], pairs["y"], confidence, repeated=who if several else None
     ).iloc[0]
     values.update({name: limits[name] for name in LIMITS})
+    values.update(_coefficients(pairs["x"].to_numpy(), pairs["y"].to_numpy(), confidence))
     said = [text for text in (note, "several pairs a patient" if several else "") if text]
     notes = {name: "; ".join(said) for name in values}
     if several:
-        notes.update({name: "; ".join([*said, "taken as independent"]) for name in ICC})
+        alone = [*ICC, *itertools.chain.from_iterable(PAIRED.values())]
+        notes.update({name: "; ".join([*said, "taken as independent"]) for name in alone})
+    if np.isfinite(values["icc_a1"]):
+        source = (SCALES[band] if isinstance(band, str) else band)["source"]
+        words = verbal_band(values["icc_a1"], band, (values["icc_ci_low"], values["icc_ci_high"]))
+        notes["icc_a1"] = "; ".join([part for part in (notes["icc_a1"], words) if part])
+        notes["icc_a1"] += f" ({source})"
     for name, value in values.items():
         if not np.isfinite(value):
             values[name], notes[name] = np.nan, why_not("no variation")
     rows.add(values, n, note=notes, **keys)
+
+
+def _coefficients(x, y, confidence):
+    """Give the coefficients of `PAIRED`; NaN where the pairs do not allow one."""
+    calls = {"ccc": ccc, "accuracy": accuracy, "repeatability": repeatability}
+    calls["proportional_bias"] = proportional_bias
+    found = {}
+    for name, stats in PAIRED.items():
+        try:
+            with warnings.catch_warnings():  # a NaN has its note in the table
+                warnings.simplefilter("ignore")
+                row = calls[name](x, y, confidence=confidence).iloc[0]
+        except ValueError:
+            found.update(dict.fromkeys(stats, np.nan))
+            continue
+        for stat in stats:
+            plain = stat if stat in row else stat.partition("_")[2]
+            found[stat] = float(row[plain])
+    return found

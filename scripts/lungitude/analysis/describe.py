@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from lungitude.analysis.common import Cohort, chosen
+from lungitude.analysis.common import Cohort, attempted, chosen, why_not
 from lungitude.results import Rows
+from lungitude.statistics.distribution import shapiro_wilk
 
 METHOD = "describe"
 
@@ -59,7 +60,7 @@ def describe(
         BDS tables.
     parameters : DataFrame
     section : dict
-        Of plan.yaml: population, parameters.
+        Of plan.yaml: population, parameters, by_normality.
     arms, visits, strata, characteristics : list of dict
         As in config.yaml.
     quantiles : str
@@ -68,7 +69,10 @@ def describe(
     -------
     DataFrame
         Results table; a parameter at a visit where nobody has a value has no rows. Values are on
-        the scale of measurement, also where the analysis takes logarithms.
+        the scale of measurement, also where the analysis takes logarithms. With by_normality also
+        shapiro_p by GROUP, and of all arms normal (1 if every p exceeds 0.05, else 0; an arm that
+        can't be tested is not normal), whose NOTE names what describes the values: "mean (SD)" or
+        "median (Q1, Q3)".
     """
     cohort = Cohort(
         adsl, records, section.get("population", "ITT"), arms, visits, strata, characteristics
@@ -101,4 +105,24 @@ def describe(
                         level=level,
                         note=notes,
                     )
+            for stratum, _, mask in cohort.strata() if section.get("by_normality") else ():
+                keys = {"param": param, "visit": visit, "place": place, "stratum": stratum}
+                for level, values in kinds.items():
+                    _normality(rows, cohort, values, mask, {**keys, "level": level})
     return rows.frame()
+
+
+def _normality(rows, cohort, values, mask, keys):
+    """Add the Shapiro-Wilk p of each arm, and what describes all arms."""
+    normal, n = True, int((mask & ~np.isnan(values)).sum())
+    for code in cohort.arms:
+        known = values[mask & (cohort.arm == code)]
+        known = known[~np.isnan(known)]
+        found, said = attempted(shapiro_wilk, known)
+        p, note = (found[1], said) if found else (np.nan, why_not(said))
+        normal = normal and p > 0.05
+        rows.add({"shapiro_p": p}, len(known), group=code, note=note, **keys)
+    note = "mean (SD)" if normal else "median (Q1, Q3)"
+    if n == 0:
+        normal, note = np.nan, why_not("no observation")
+    rows.add({"normal": normal}, n, note=note, **keys)

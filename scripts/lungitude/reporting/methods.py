@@ -101,16 +101,47 @@ def _models(context, models):
             "the interaction with the arm, added to the ANCOVA."
         )
     used = "ANCOVA uses the patients with a value at baseline, at the visit and of each covariate"
-    if "mixed_model" in models:
-        used += (
-            "; the mixed model uses all visits with a value, as if values were missing at random"
-        )
+    over_visits = [name for name in ("mixed_model", "mmrm") if name in models]
+    if over_visits:
+        named = listed([f"the {analysis_name(name)}" for name in over_visits])
+        verb = "use" if len(over_visits) > 1 else "uses"
+        used += f"; {named} {verb} all visits with a value, as if values were missing at random"
     used = f" {used}." if "ancova" in models else ""
-    said.append(
-        f"Intervals ({context.ci_label}) and p values are two-sided. Missing values were not "
-        f"imputed.{used}"
-    )
+    imputed = _imputation(context) or "Missing values were not imputed."
+    said.append(f"Intervals ({context.ci_label}) and p values are two-sided. {imputed}{used}")
     return "Models. " + " ".join(said)
+
+
+STRATEGIES = {
+    "mar": "missing at random",
+    "j2r": "jump to reference",
+    "cr": "copy reference",
+    "cir": "copy increments in reference",
+}
+
+
+def _imputation(context):
+    """Say how missing values were imputed; nothing where the plan does not impute."""
+    section = context.plan.get("analyses", {}).get("imputation")
+    if section is None:
+        return ""
+    how = (
+        "by their conditional mean, with jackknife standard errors"
+        if section.get("method", "conditional-mean") == "conditional-mean"
+        else f"{section.get('n_imputations', 500)} times, joined by Rubin's rules"
+    )
+    named = listed([STRATEGIES[name] for name in section.get("strategies", ("mar", "j2r"))])
+    text = (
+        f"In a sensitivity analysis values after drop-out were imputed {how}, under the "
+        f"assumptions {named}, and each visit was analysed by ANCOVA; the other analyses impute "
+        "nothing."
+    )
+    if section.get("tipping"):
+        text += (
+            " How far imputed values of the compared arms would have to be shifted to change the "
+            "conclusion was searched for (tipping point)."
+        )
+    return text
 
 
 def _agreement(context):

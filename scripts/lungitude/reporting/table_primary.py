@@ -35,7 +35,10 @@ METHODS_OF_ADJUSTMENT = {
     "by": "Benjamini-Yekutieli (false discovery rate)",
     "holm": "Holm (familywise error)",
     "hochberg": "Hochberg (familywise error)",
+    "hommel": "Hommel (familywise error)",
     "bonferroni": "Bonferroni (familywise error)",
+    "fixed_sequence": "fixed sequence (familywise error)",
+    "graphical": "graphical procedure of Bretz (familywise error)",
 }
 
 

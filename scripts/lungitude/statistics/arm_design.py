@@ -229,14 +229,15 @@ def fit_strata(used, by, fit, title):
 
 def stack(fits, by, pick, blank):
     """Stack one table of each stratum; `blank` has the labels for one that was not fitted."""
-    tables = []
+    tables, order = [], []
     for stratum, fit in fits.items():
         table = pd.DataFrame(blank) if fit is None else pick(fit)
+        if fit is not None and not order:
+            order = table.columns.tolist()
         if by:
             table.insert(1, by, stratum)
         if len(table):
             tables.append(table)
-    order = next(pick(fit) for fit in fits.values() if fit).columns.tolist()
     if by:
         order.insert(1, by)
     return pd.concat([table.reindex(columns=order) for table in tables], ignore_index=True)

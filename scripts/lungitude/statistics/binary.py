@@ -61,7 +61,7 @@ class LogisticFit:
             # Separation is found by the caller, exactly; the hints of the fit are not needed.
             warnings.simplefilter("ignore")
             fit = model.fit(maxiter=60, tol=1e-11, tol_criterion="params")
-        return fit.params, fit.llf, fit.converged
+            return fit.params, fit.llf, fit.converged
 
     def _separation(self, response, choice):
         signed = centred(self.matrix) * (2 * self.y - 1)[:, None]
@@ -121,13 +121,14 @@ class LogisticFit:
         ends = []
         for side in (-1, 1):
             far = 2.0
-            while drop(estimate + side * far * se) < limit:
-                far *= 1.5
-                if far > 1000:
-                    break
+            try:
+                while far < 1000 and drop(estimate + side * far * se) < limit:
+                    far *= 1.5
+            except NotEstimableError:  # so far out that the likelihood is flat
+                far = np.inf
             ends.append(
                 side * np.inf
-                if far > 1000
+                if far >= 1000
                 else optimize.brentq(
                     lambda value: drop(value) - limit, estimate, estimate + side * far * se
                 )
