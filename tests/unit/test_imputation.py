@@ -14,7 +14,7 @@ from lungitude.statistics.replicates import NOBODY
 from lungitude.statistics.tipping import tipping_point
 
 STRATEGIES = ("mar", "j2r", "cr", "cir")
-BY_VISIT = {"covariates": ["BASE*AVISIT", "SEX*AVISIT"]}
+BY_VISIT = {"covariates": ["BASE*AVISIT", "SEX*AVISIT"], "by_arm": False}
 
 
 def simulated(n=60, visits=3, seed=5, arms=("PBO", "TRT"), dropout=0.15, effect=0.6):
@@ -147,7 +147,7 @@ def test_strategies_differ(model):
 
 def test_one_visit_jumps_to_the_reference_mean():
     frame = simulated(visits=1, dropout=0.3)
-    model = ImputationModel(frame)
+    model = ImputationModel(frame, by_arm=False)
     seen = frame.dropna(subset=["AVAL"])
     slope, intercept, effect = np.linalg.lstsq(
         np.column_stack([seen["BASE"], np.ones(len(seen)), seen["TRT01P"] == "TRT"]).astype(float),
@@ -244,7 +244,7 @@ def test_replicates_have_the_derivatives_of_the_likelihood(trial):
 def test_posterior_draws(trial):
     # Fixed effects spread as the model has it, and a little more for the unknown covariance.
     frame = simulated(n=400, seed=8)
-    model = ImputationModel(frame)
+    model = ImputationModel(frame, by_arm=False)
     parameters, _, _ = model._posterior(4000, 1)
     like = model._likelihood
     beta = parameters.beta @ like.orthonormal(np.eye(like.k)).T + model._base
@@ -411,7 +411,7 @@ def test_several_arms():
 
 def test_without_covariates():
     frame = simulated()
-    row = impute_reference_based(frame, covariates=None, strategy="mar").iloc[0]
+    row = impute_reference_based(frame, covariates=None, strategy="mar", by_arm=False).iloc[0]
     long = frame.assign(AVISIT=pd.Categorical(frame["AVISIT"], [f"Week {w}" for w in (6, 12, 18)]))
     want = mmrm(long, "AVAL ~ TRT01P*AVISIT").contrasts("TRT01P", by="AVISIT").iloc[-1]
     np.testing.assert_allclose(row["estimate"], want["estimate"], rtol=1e-8)
@@ -564,19 +564,32 @@ def test_too_little_to_fit():
     never = frame.assign(
         AVAL=frame["AVAL"].mask((frame["USUBJID"] < "P030") == (frame["AVISIT"] == "Week 6"))
     )
-    refused("no patient has both Week 6 and Week 12", never)
+    refused("no patient of PBO has both Week 6 and Week 12", never)
+    refused("no patient has both Week 6 and Week 12", never, by_arm=False)
     whole = frame["USUBJID"] == "P040"
     once = never.assign(AVAL=never["AVAL"].mask(whole, frame["AVAL"]))
-    refused("without P040, who has the only values", once)
+    refused("without P040, who has the only values", once, by_arm=False)
     alone = frame.assign(SITE=np.where(whole, "B", "A"))
-    refused("cannot do without P040", alone, covariates=["BASE", "SITE"])
+    refused("cannot do without P040", alone, covariates=["BASE", "SITE"], by_arm=False)
     silent = alone.assign(AVAL=alone["AVAL"].mask(whole))
-    refused("P040. cannot be imputed", silent, covariates=["BASE", "SITE"])
+    refused("P040. cannot be imputed", silent, covariates=["BASE", "SITE"], by_arm=False)
     refused("patients for|coefficients", frame.loc[frame["USUBJID"] < "P003"])
 
 
 def test_aliased_covariate_is_left_out():
     frame = simulated().assign(TWICE=lambda t: 2 * t["BASE"])
     with pytest.warns(UserWarning, match="TWICE is aliased and left out"):
-        found = impute_reference_based(frame, covariates=["BASE", "TWICE"])
-    pd.testing.assert_frame_equal(found, impute_reference_based(frame), rtol=1e-8)
+        found = impute_reference_based(frame, covariates=["BASE", "TWICE"], by_arm=False)
+    pd.testing.assert_frame_equal(found, impute_reference_based(frame, by_arm=False), rtol=1e-8)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_model_of_each_arm_is_that_of_the_arm_alone(strategy, trial):
+    """With MAR the values of an arm do not depend on the other arm's."""
+    moved = trial.assign(
+        AVAL=trial["AVAL"].where(trial["TRT01P"] == "PBO", 3 * trial["AVAL"] - trial["BASE"])
+    )
+    found = [ImputationModel(frame).impute(strategy, "Week 18") for frame in (trial, moved)]
+    lost = trial.loc[(trial["AVISIT"] == "Week 18") & trial["AVAL"].isna(), "TRT01P"] == "PBO"
+    np.testing.assert_allclose(found[0][:, lost], found[1][:, lost], rtol=1e-6)
+    assert not np.allclose(found[0][:, ~lost], found[1][:, ~lost]) or strategy == "cr"

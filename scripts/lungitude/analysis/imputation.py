@@ -46,7 +46,7 @@ def imputation(
         PARAMCD TRANSFORM.
     section : dict
         Of plan.yaml: population parameters visits response covariates by_visit strata_in_model
-        strategies method n_imputations seed same_covariance tipping.
+        strategies method n_imputations seed by_arm tipping.
     arms, visits, strata, characteristics : list of dict
         As in config.yaml.
     confidence : float
@@ -116,7 +116,7 @@ class Imputation:
                 self.kind,
                 covariates=covariates,
                 reference=cohort.reference,
-                same_cov=section.get("same_covariance", True),
+                by_arm=section.get("by_arm", True),
                 confidence=self.confidence,
             )
         said = "" if model is None else cause
@@ -218,8 +218,8 @@ class Imputation:
         parts = [f"{name} * {VISIT}" if name in crossed else name for name in [ARM, *terms]]
         parts[0] = f"{ARM} * {VISIT}"
         matrix = "unstructured covariance"
-        if not section.get("same_covariance", True):
-            matrix += " of each arm"
+        if section.get("by_arm", True):
+            matrix += ", slopes and covariance of each arm"
         how = (
             "conditional mean, jackknife standard errors"
             if self.options["method"] == "conditional-mean"

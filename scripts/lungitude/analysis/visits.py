@@ -1,7 +1,5 @@
 """One model of a parameter over its visits, overall and by stratum, whatever engine fits it."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 
@@ -10,6 +8,7 @@ from lungitude.analysis.common import (
     ALL,
     ARM,
     Cohort,
+    attempted,
     chosen,
     chosen_visits,
     missing,
@@ -217,9 +216,8 @@ class VisitModel(Job):
         name = f"{ARM}:{VISIT}"
         values, note = missing(TEST, why_not(cause))
         if fit:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of terms that have no test
-                row = fit.type3().set_index("term").loc[name]
+            table, _ = attempted(fit.type3)  # warns of terms that have no test
+            row = table.set_index("term").loc[name]
             arms, visits = (len(fit.design.factors[factor]) for factor in (ARM, VISIT))
             planned = (arms - 1) * (visits - 1)
             if row["df1"] >= 1:
@@ -265,13 +263,16 @@ class VisitModel(Job):
         known = estimable_part(rows, fit)
         if not len(known):
             return missing(INTERACTION, why_not(f"empty cells of {ARM} x {factor}"))
-        return self.tested(
-            fit, INTERACTION, fit.test(known).iloc[0], len(rows), f"{ARM} x {factor}"
-        )
+        table, cause = attempted(fit.test, known)
+        if table is None:
+            return missing(INTERACTION, why_not(cause))
+        return self.tested(fit, INTERACTION, table.iloc[0], len(rows), f"{ARM} x {factor}")
 
     def tested(self, fit, names, row, planned, cells):
         """Values of an F test, and what is to be said of it."""
         df1 = int(row["df1"])
+        if not row["df2"] > 0:
+            return missing(names, why_not("too few patients for the df of the test"))
         gone = f"{planned - df1} empty cells of {cells}" if df1 < planned else ""
         said = [without(self.cohort, fit.design.factors[ARM]), gone, *self.remarks(fit)]
         statistic = row["F"] if "F" in row else row["f"]

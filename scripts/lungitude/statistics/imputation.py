@@ -130,8 +130,10 @@ class ImputationModel:
     ----------
     data, value, subject, visit, arm, covariates, reference
         See `impute_reference_based`.
-    same_cov : bool
-        One covariance for all arms, else one an arm.
+    by_arm : bool
+        Each arm has a model of its own, else they share slopes and covariance.
+    same_cov : bool, optional
+        One covariance for all arms, or one an arm; what `by_arm` implies if not given.
     confidence : float
 
     Attributes
@@ -155,12 +157,14 @@ class ImputationModel:
         arm="TRT01P",
         covariates=("BASE",),
         reference="PBO",
-        same_cov=True,
+        by_arm=True,
+        same_cov=None,
         confidence=0.95,
     ):
         require_confidence(confidence, WHO)
-        self.confidence, self.same_cov = confidence, same_cov
-        self.trial = trial = Trial(data, value, subject, visit, arm, covariates, reference)
+        self.confidence = confidence
+        self.same_cov = not by_arm if same_cov is None else same_cov
+        self.trial = trial = Trial(data, value, subject, visit, arm, covariates, reference, by_arm)
         self.arms, self.visits, self.imputed = trial.arms, trial.visits, trial.counts()
         self.n, self._m = trial.responses.shape
         self._ancova = Ancova(trial)
@@ -570,7 +574,8 @@ def impute_reference_based(
     n_imputations=500,
     seed=1,
     analysis_visit=None,
-    same_cov=True,
+    by_arm=True,
+    same_cov=None,
     confidence=0.95,
 ):
     """Compare arms at a visit after imputation of missing values, at random or by reference.
@@ -603,8 +608,12 @@ def impute_reference_based(
         Of bayes.
     analysis_visit : label, optional
         The last by default.
-    same_cov : bool
-        One unstructured covariance for all arms, else one an arm.
+    by_arm : bool
+        Each arm has an imputation model of its own: slopes of the covariates at each visit and a
+        covariance (Carpenter et al. 2013; Stata's mimix). False: one covariance, and slopes as
+        written in `covariates` (the default of R's rbmi).
+    same_cov : bool, optional
+        One covariance for all arms, or one an arm, whatever `by_arm` implies.
     confidence : float
 
     Returns
@@ -649,6 +658,6 @@ def impute_reference_based(
     21:1246; Gower-Page, Noci & Wolbers 2022, JOSS 7:4251; Barnard & Rubin 1999, Biometrika 86:948.
     """
     model = ImputationModel(
-        data, value, subject, visit, arm, covariates, reference, same_cov, confidence
+        data, value, subject, visit, arm, covariates, reference, by_arm, same_cov, confidence
     )
     return model.analyse(strategy, method, analysis_visit, delta, n_imputations, seed)

@@ -62,9 +62,12 @@ class Trial:
         Position of the arm.
     """
 
-    def __init__(self, data, value, subject, visit, arm, covariates, reference):
+    def __init__(self, data, value, subject, visit, arm, covariates, reference, by_arm):
         self.value, self.subject, self.visit, self.arm = value, subject, visit, arm
         self.terms = model_terms(covariates, data.columns)
+        if by_arm:
+            whole = [tuple(dict.fromkeys([*term, visit, arm])) for term in self.terms]
+            self.terms = model_terms(whole, data.columns)
         names = dict.fromkeys(name for term in self.terms for name in term)
         self.covariates = [name for name in names if name not in (visit, arm)]
         require(data, [value, subject, visit, arm, *self.covariates], WHO)

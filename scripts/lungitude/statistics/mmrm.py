@@ -114,6 +114,11 @@ class MMRMFit(LinearFit):
         DataFrame
             One row: F df1 df2 p.
 
+        Raises
+        ------
+        ValueError
+            When the covariance of the functions has no full rank (a sandwich of few patients).
+
         Notes
         -----
         Kenward & Roger 1997 (scaled F). Satterthwaite: eigenvectors of the covariance of the
@@ -133,6 +138,9 @@ class MMRMFit(LinearFit):
         rows = rows[kept]
         size, estimate = len(rows), rows @ self.beta
         variance = rows @ self.vcov @ rows.T
+        scale = np.sqrt(np.abs(np.diag(variance)))
+        if not (scale > 0).all() or np.linalg.cond(variance / np.outer(scale, scale)) > 1e13:
+            raise ValueError(f"{WHO}: the covariance of the tested functions has no full rank")
         f = float(estimate @ np.linalg.solve(variance, estimate)) / size
         if self.df_method.startswith("kenward-roger") and size > 1:
             scale, df = self._kenward_roger(rows)
@@ -168,11 +176,12 @@ class MMRMFit(LinearFit):
             rows = self.design.hypothesis(term).reshape(-1, len(self.design.names))
             lost = np.delete(rows, self.kept, axis=1)
             rows = rows[~(lost != 0).any(axis=1)][:, self.kept]
-            label = ":".join(term)
-            if len(rows):
-                found.append({"term": label, **self.test(rows).iloc[0].to_dict()})
-            else:
-                found.append({"term": label, "F": np.nan, "df1": 0, "df2": np.nan, "p": np.nan})
+            row = {"F": np.nan, "df1": len(rows), "df2": np.nan, "p": np.nan}
+            try:
+                row = self.test(rows).iloc[0].to_dict() if len(rows) else row
+            except ValueError as error:
+                warnings.warn(f"{error}: {':'.join(term)}", stacklevel=2)
+            found.append({"term": ":".join(term), **row})
         return pd.DataFrame(found, columns=["term", "F", "df1", "df2", "p"]).astype({"df1": int})
 
 
@@ -567,6 +576,8 @@ def fit_design(
             reason = "" if converged else "the likelihood has no maximum that the data determine"
         except SingularCovarianceError as error:
             converged, reason = False, str(error)
+        except np.linalg.LinAlgError:  # a weight beyond what numbers of 8 bytes hold
+            converged, reason = False, "the likelihood has no maximum that the data determine"
         attempts.append({"covariance": structure, "converged": converged, "reason": reason})
         if converged:
             fit = MMRMFit(problem, likelihood, theta, state, df, vcov, confidence)

@@ -47,7 +47,8 @@ def tipping_point(
     n_imputations=500,
     seed=1,
     analysis_visit=None,
-    same_cov=True,
+    by_arm=True,
+    same_cov=None,
     confidence=0.95,
 ):
     """Shift the imputed values of each arm over a grid, and find where significance changes.
@@ -56,7 +57,7 @@ def tipping_point(
     ----------
     data : DataFrame or ImputationModel
         With a model its columns and options hold.
-    value, subject, visit, arm, covariates, reference, same_cov, confidence
+    value, subject, visit, arm, covariates, reference, by_arm, same_cov, confidence
         See `impute_reference_based`.
     strategy, method, n_imputations, seed, analysis_visit
         See `impute_reference_based`.
@@ -90,7 +91,7 @@ def tipping_point(
     model = data
     if not isinstance(data, ImputationModel):
         model = ImputationModel(
-            data, value, subject, visit, arm, covariates, reference, same_cov, confidence
+            data, value, subject, visit, arm, covariates, reference, by_arm, same_cov, confidence
         )
     analysis = model.effects(strategy, method, analysis_visit, n_imputations, seed)
     lists = _lists(deltas, model.arms)
