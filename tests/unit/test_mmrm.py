@@ -211,6 +211,15 @@ def test_aliased_nuisance_is_named(holes):
         fit.contrasts("TRT01P", by="AVISIT")
 
 
+def test_a_level_of_a_nuisance_factor_without_values_is_no_fault(holes):
+    site = np.where(holes["USUBJID"] < "P03", "a", "b")
+    fit = mmrm(
+        holes.assign(SITE=site, CHG=holes["CHG"].mask(site == "a")), FORMULA + " + SITE + SEX"
+    )
+    assert fit.n_subjects == 37
+    assert fit.design.factors["SITE"] == ["b"]
+
+
 def changed(column, value, where=None):
     def change(frame):
         frame = frame.astype({column: object}) if value == "x" else frame.copy()

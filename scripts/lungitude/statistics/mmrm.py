@@ -9,7 +9,6 @@ from scipy import stats
 from lungitude.statistics.covariance import STRUCTURES, SpatialExponential, Structure
 from lungitude.statistics.design import FormulaDesign
 from lungitude.statistics.frames import (
-    is_factor,
     levels,
     numbers,
     require_choice,
@@ -353,23 +352,12 @@ class Problem:
         The arm is whatever interacts with the visit; without such a term, a lone factor.
         """
         design, visit = self.design, self.visit
-        column = {label: v.column for label, v in design.variables.items()}
-        terms = [tuple(column[x] for x in term) for term in design.term_labels]
-        partners = {
-            name
-            for term in terms
-            if visit in term
-            for name in term
-            if name != visit and name in design.factors
-        }
-        others = [name for name in design.factors if name != visit]
-        if not partners and len(others) == 1:
-            partners = set(others)
+        terms, partners = columns_of_terms(design), arms_of(design, visit)
         for name in sorted(partners, key=list(design.factors).index):
             kept = design.factors[name]
             if len(kept) < 2:
                 raise ValueError(f"{WHO}: {name!r} has one level only, {kept[0]!r}")
-            if any({visit, name} <= set(term) for term in terms):
+            if any({visit, name} <= set(term) for term in terms.values()):
                 table = np.zeros((len(kept), len(self.visits)))
                 arms = pd.Categorical(design.rows[name], categories=kept).codes
                 np.add.at(table, (arms, self.positions), 1)
@@ -378,14 +366,8 @@ class Problem:
                         f"{WHO}: {name} {kept[i]} has no observation at {visit} {self.visits[j]}"
                     )
         for name in [*partners, *([visit] if visit in design.factors else [])]:
-            columns = [
-                i
-                for i, term in enumerate(design.terms)
-                if tuple(column[x] for x in term) == (name,)
-            ]
-            nuisance = [
-                i for i, term in enumerate(design.terms) if name not in {column[x] for x in term}
-            ]
+            columns = [i for i, term in enumerate(design.terms) if terms.get(term) == (name,)]
+            nuisance = [i for i, t in enumerate(design.terms) if name not in terms.get(t, ())]
             found = independent(design.matrix[:, [*nuisance, *columns]])
             if columns and sum(i >= len(nuisance) for i in found) < len(columns):
                 raise ValueError(
@@ -485,27 +467,29 @@ class Problem:
         return tables if self.group else tables[None]
 
 
-def _refuse_empty(data, formula, visit, extra):
-    """Refuse a visit or an arm without a complete row: it would silently leave the model."""
-    from formulaic import Formula
+def columns_of_terms(design):
+    """Columns of the data that each term of a design has: ``C(x):y`` has x and y."""
+    column = {label: variable.column for label, variable in design.variables.items()}
+    return {term: tuple(column[label] for label in term) for term in design.term_labels}
 
-    try:
-        used = sorted(map(str, Formula(formula).required_variables))
-    except Exception:  # told by the design, which reads the formula again
-        return
-    names = [name for name in dict.fromkeys([*used, *extra]) if name in data.columns]
-    complete = data[names].notna().all(axis=1)
-    if not complete.any():
-        return
-    for name in names:
-        if name != visit and not is_factor(data[name]):
-            continue
-        there = set(data.loc[complete, name].unique())
-        gone = [value for value in levels(data[name]) if value not in there]
-        if gone and data[name].nunique() <= 50 and name not in extra[:1]:
+
+def arms_of(design, visit):
+    """Factors that interact with the visit, the arm among them; without any, a lone factor."""
+    terms = columns_of_terms(design).values()
+    found = {name for term in terms if visit in term for name in term if name in design.factors}
+    others = set(design.factors) - {visit}
+    return found - {visit} or (others if len(others) == 1 else set())
+
+
+def _refuse_empty(data, design, visit, group):
+    """Refuse a visit or an arm without a complete row: it would silently leave the model."""
+    for name in dict.fromkeys([visit, *listed(group), *sorted(arms_of(design, visit))]):
+        there = set(design.rows[name].unique())
+        gone = [level for level in levels(data[name]) if level not in there]
+        if gone:
             raise ValueError(
                 f"{WHO}: no complete row for {name} {', '.join(map(str, gone))} (a value is "
-                f"missing in all of its rows); leave these rows out or repair them"
+                "missing in all of its rows); leave these rows out or repair them"
             )
 
 
@@ -663,8 +647,8 @@ def mmrm(
     """
     extra = [subject, visit, *listed(group), *listed(weights), *listed(coordinates)]
     extra = list(dict.fromkeys(extra))
-    _refuse_empty(data, formula, visit, extra)
     design = FormulaDesign(data, formula, extra=extra, who=WHO)
+    _refuse_empty(data, design, visit, group)
     fit = fit_design(
         design,
         design.response,
