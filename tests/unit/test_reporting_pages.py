@@ -163,6 +163,34 @@ def test_methods_name_models_families_and_versions():
     assert "mixed model uses" not in text  # it has no model line here
 
 
+def test_methods_name_every_analysis_of_the_plan():
+    analyses = {
+        "within_arm": {"method": "t", "adjust": "bh"},
+        "arm_tests": {"method": "published"},
+        "rm_anova": {},
+        "association": {"x": ["FEV1"], "y": ["VO2MAX"], "values": "CHG", "by_arm": True},
+        "stepwise": {"response": "FEV1", "response_visit": "Week 12", "candidates": ["AGE"]},
+        "responders": {"endpoints": [], "missing": "nonresponder"},
+        "imputation": {"strategies": ["mar", "j2r"], "method": "bayes", "n_imputations": 50},
+    }
+    plan = {**fixture.plan(), "analyses": {**fixture.plan()["analyses"], **analyses}}
+    models = {"ancova": [fixture.MODEL], "mmrm": ["CHG ~ x"]}
+    text = " ".join(methods.paragraphs(fixture.context(plan=plan), models, {}))
+    for said in (
+        "paired t tests, p values adjusted by Benjamini-Hochberg (false discovery rate) over",
+        "without adjustment, by Student's t test (the Mann-Whitney test where Shapiro-Wilk",
+        "Greenhouse-Geisser",
+        "Pearson correlations of changes from baseline were computed within each arm, p values",
+        "Stepwise regression of FEV1 at Week 12 let variables in at p < 0.05",
+        "patients without a value were counted as no responder",
+        "imputed 50 times, joined by Rubin's rules, under the assumptions missing at random and "
+        "jump to reference",
+        "the MMRM uses all visits",
+    ):
+        assert said in text
+    assert "Missing values were not imputed" not in text
+
+
 def test_methods_of_a_small_plan_say_no_more_than_was_done():
     plan = {**fixture.plan(), "families": [], "analyses": {"describe": {}}}
     plan["populations"]["PP"] = {

@@ -55,11 +55,11 @@ def imputation(
     -------
     DataFrame
         Results table. LEVEL the strategy (mar j2r cr cir): by COMPARISON estimate se df statistic p
-        ci_low ci_high (no df where inference is normal); by GROUP n_imputed of the arm; STAT
-        model with the model line. LEVEL ``tipping``: by COMPARISON and GROUP tipping_delta, the
-        shift of the imputed values of the arm at which p is 1 - confidence, and with LEVEL
-        ``delta <number>`` what the shift of the compared arm makes of the comparison. N is the
-        patients analysed; who has no covariate is left out and counted in the model line.
+        ci_low ci_high (no df where inference is normal). By GROUP n_imputed of the arm; STAT model
+        with the model line, and left_out, the patients without a covariate. LEVEL ``tipping``: by
+        COMPARISON and GROUP tipping_delta, the shift of the imputed values of the arm at which p is
+        1 - confidence; LEVEL ``delta <number>``: what a shift of the compared arm makes of the
+        comparison. N is the patients analysed.
     """
     cohort = Cohort(
         adsl, records, section.get("population", "ITT"), arms, visits, strata, characteristics
@@ -120,7 +120,7 @@ class Imputation:
                 confidence=self.confidence,
             )
         said = "" if model is None else cause
-        note = self.line(terms, crossed, lost, said if model else why_not(cause))
+        note = self.line(terms, crossed, said if model else why_not(cause))
         for visit in self.visits:
             keys = {
                 "param": self.param,
@@ -129,6 +129,7 @@ class Imputation:
                 "stratum": stratum,
             }
             self.rows.add({"model": np.nan}, int(kept.sum()), note=note, **keys)
+            self.rows.add({"left_out": lost}, int(kept.sum()), note="without a covariate", **keys)
             if model is not None:
                 self.imputed(model, visit, keys)
             for strategy in section.get("strategies", ("mar", "j2r")):
@@ -212,7 +213,7 @@ class Imputation:
                 known, notes = noted(values, f"imputed values of {code} shifted, mar")
                 self.rows.add(known, n, note=notes, **own)
 
-    def line(self, terms, crossed, lost, cause):
+    def line(self, terms, crossed, cause):
         """Model line as a table prints it."""
         section = self.section
         parts = [f"{name} * {VISIT}" if name in crossed else name for name in [ARM, *terms]]
@@ -233,6 +234,4 @@ class Imputation:
         ]
         if self.transform != "none":
             said.insert(0, f"{self.transform} scale")
-        if lost:
-            said.append(f"{lost} patient{'s' * (lost != 1)} without a covariate left out")
         return "; ".join([*said, *([cause] if cause else [])])

@@ -28,6 +28,7 @@ def paragraphs(context, models, versions):
             _populations(context),
             _description(context),
             _models(context, models),
+            _tests(context),
             _agreement(context),
             _multiplicity(context),
             _software(versions),
@@ -142,6 +143,75 @@ def _imputation(context):
             "conclusion was searched for (tipping point)."
         )
     return text
+
+
+PAIRED = {
+    "t": "paired t tests",
+    "wilcoxon": "Wilcoxon signed-rank tests",
+    "published": "paired t tests (Wilcoxon signed-rank tests where Shapiro-Wilk p <= 0.05)",
+}
+UNPAIRED = {
+    "auto": "Welch's t test",
+    "welch": "Welch's t test",
+    "student": "Student's t test",
+    "mann-whitney": "the Mann-Whitney test",
+    "published": "Student's t test (the Mann-Whitney test where Shapiro-Wilk p <= 0.05)",
+}
+
+
+def _tests(context):
+    """Say what was tested without a model that adjusts for the baseline."""
+    analyses, said = context.plan.get("analyses", {}), []
+
+    def adjusted(section):
+        method = METHODS_OF_ADJUSTMENT.get(section.get("adjust", "bh"))
+        return f", p values adjusted by {method}" if method else ""
+
+    if "within_arm" in analyses:
+        section = analyses["within_arm"]
+        said.append(
+            "Changes between all visits within each arm were tested by "
+            f"{PAIRED[section.get('method', 't')]}{adjusted(section)} over the comparisons of a "
+            "parameter; they do not compare arms."
+        )
+    if "arm_tests" in analyses:
+        method = analyses["arm_tests"].get("method", "auto")
+        said.append(
+            f"Arms were also compared at each visit, without adjustment, by {UNPAIRED[method]}."
+        )
+    if "rm_anova" in analyses:
+        said.append(
+            "Repeated-measures analysis of variance of arm x visit used patients with all visits "
+            "(type III, Greenhouse-Geisser and Huynh-Feldt corrections)."
+        )
+    if "association" in analyses:
+        section = analyses["association"]
+        name = {"pearson": "Pearson", "spearman": "Spearman"}[section.get("method", "pearson")]
+        what = "changes" if section.get("values") == "CHG" else "values"
+        if what == "changes":
+            what += " from baseline"
+        where = " within each arm" if section.get("by_arm") else ""
+        partial = section.get("covariates")
+        given = f", given {listed(partial)}" if partial else ""
+        said.append(
+            f"{name} correlations of {what} were computed{where}{given}{adjusted(section)} over "
+            "all pairs and visits."
+        )
+    if "stepwise" in analyses:
+        section = analyses["stepwise"]
+        said.append(
+            f"Stepwise regression of {context.label(section['response'])} at "
+            f"{section['response_visit']} let variables in at p < {section.get('p_enter', 0.05):g} "
+            f"and out at p > {section.get('p_remove', 0.1):g}; p values disregard the selection."
+        )
+    if "responders" in analyses:
+        missing = analyses["responders"].get("missing", "observed")
+        end = "counted as no responder" if missing == "nonresponder" else "left out"
+        said.append(
+            "Responders were compared by logistic regression, with the standardised risk "
+            f"difference; patients without a value were {end}."
+        )
+    return f"Tests without a model. {' '.join(said)}" if said else ""
 
 
 def _agreement(context):
