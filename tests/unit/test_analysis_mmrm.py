@@ -15,6 +15,8 @@ from lungitude.analysis.mixed_model import mixed_model
 from lungitude.analysis.mmrm import mmrm
 from lungitude.statistics import mixed_model as mixed_statistic
 from lungitude.statistics import mmrm as mmrm_statistic
+from lungitude.statistics.design import ColumnDesign
+from lungitude.statistics.mmrm import fit_design
 
 LONG = [*VISITS, {"name": "Week 24", "path": "week24", "number": 24, "day": 169}]
 FORMULA = "CHG ~ TRT01P * AVISIT + BASE * AVISIT + AGE + SEX"
@@ -63,7 +65,7 @@ def same(table, fit, **keys):
 
 def test_it_is_the_public_one(trial, table):
     data = long(trial)
-    fit = mmrm_statistic(data, FORMULA + " + GOLDGR", df="kenward-roger")
+    fit = mmrm_statistic(data, FORMULA + " + GOLDGR", df="kenward-roger-linear")
     same(table, fit)
     test = fit.type3().set_index("term").loc["TRT01P:AVISIT"]
     keys = {"PARAMCD": "FEV1", "STRATUM": "all", "LEVEL": "TRT01P:AVISIT", "AVISIT": ""}
@@ -72,12 +74,14 @@ def test_it_is_the_public_one(trial, table):
     row = pick(table, STAT="test_p", **keys).iloc[0]
     assert (row["ANALYSISID"], row["N"]) == ("mmrm.FEV1.all", len(data))
     same(
-        table, mmrm_statistic(pick(data, GOLDGR="II"), FORMULA, df="kenward-roger"), STRATUM="gold2"
+        table,
+        mmrm_statistic(pick(data, GOLDGR="II"), FORMULA, df="kenward-roger-linear"),
+        STRATUM="gold2",
     )
     model = pick(table, STAT="model", STRATUM="gold2", PARAMCD="FEV1", AVISIT="Week 6").iloc[0]
     assert model["NOTE"].startswith(
         "CHG ~ TRT01P * AVISIT + BASE * AVISIT + AGE + SEX; visits Week 6, Week 12; "
-        "REML, covariance us, Kenward-Roger df; "
+        "REML, covariance us, Kenward-Roger df (linear); "
     )
 
 
@@ -104,20 +108,20 @@ def test_it_is_the_public_one(trial, table):
 def test_choices_of_the_plan(trial, section, formula, options, said):
     section = {**SECTION, "parameters": ["FEV1"], "strata_in_model": False, **section}
     table = trial.run(mmrm, section)
-    same(table, mmrm_statistic(long(trial), formula, **{"df": "kenward-roger", **options}))
+    same(table, mmrm_statistic(long(trial), formula, **{"df": "kenward-roger-linear", **options}))
     assert said in pick(table, STAT="model", STRATUM="all")["NOTE"].iloc[0]
 
 
 def test_response_aval(trial):
     table = trial.run(mmrm, {**SECTION, "strata_in_model": False, "response": "AVAL"})
     formula = FORMULA.replace("CHG", "AVAL")
-    same(table, mmrm_statistic(long(trial), formula, df="kenward-roger"))
+    same(table, mmrm_statistic(long(trial), formula, df="kenward-roger-linear"))
 
 
 def test_interaction_at_each_visit(trial, table):
     """The three-way model by formula; the effects at Week 12 are sums of two coefficients."""
     formula = "CHG ~ BASE * AVISIT + AGE + SEX + TRT01P * AVISIT * GOLDGR"
-    fit = mmrm_statistic(long(trial), formula, df="kenward-roger")
+    fit = mmrm_statistic(long(trial), formula, df="kenward-roger-linear")
     terms = list(fit.coefficients["term"])
     first = terms.index("TRT01PEG:GOLDGRII")
     both = [first, next(i for i, t in enumerate(terms) if t.count(":") == 2)]
@@ -204,7 +208,7 @@ def test_fall_back_is_said():
     assert "covariance ar1h, Kenward-Roger df" in note
     reason = "no patient has both Week 6 and Week 24"
     assert f"ar1h instead of us ({reason}), toeph ({reason})" in note
-    same(table, mmrm_statistic(long(trial), FORMULA, covariance="ar1h", df="kenward-roger"))
+    same(table, mmrm_statistic(long(trial), FORMULA, covariance="ar1h", df="kenward-roger-linear"))
     # the test in the model with the interaction says so, too
     assert "ar1h instead of us" in pick(table, STAT="interaction_p")["NOTE"].iloc[0]
     rows = trial.run(mmrm, {**SECTION, "covariance": ["us"]})
@@ -306,6 +310,62 @@ def test_arm_that_is_a_covariate_in_disguise():
 def test_faults_of_a_plan_are_named(trial, section, text):
     with pytest.raises(ValueError, match=text):
         trial.run(mmrm, {**SECTION, **section})
+
+
+def design(data):
+    terms = ["TRT01P", "AVISIT", ("TRT01P", "AVISIT"), "BASE", "AGE", "SEX", ("BASE", "AVISIT")]
+    return ColumnDesign(data, terms)
+
+
+def test_design_that_is_there_already(trial):
+    data = long(trial)
+    fit = fit_design(design(data), data["CHG"], covariance=["us", "cs"], df="kenward-roger-linear")
+    want = mmrm_statistic(data, FORMULA, df="kenward-roger-linear")
+    ours, theirs = fit.coefficients.set_index("term"), want.coefficients.set_index("term")
+    ours = ours.rename(index={"BASE:AVISITWeek 12": "AVISITWeek 12:BASE"})
+    pd.testing.assert_frame_equal(ours.sort_index(), theirs.sort_index(), rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (
+            lambda d: (d, d["CHG"].mask(d.index == d.index[3])),
+            "CHG or a covariate is missing or infinite",
+        ),
+        (lambda d: (d, d["CHG"] * 0), "CHG is 0 in every row"),
+        (lambda d: (d, d["CHG"].iloc[1:]), "responses for"),
+        (lambda d: (pd.concat([d, d[:1]]), [*d["CHG"], 1.0]), "Week 6 more than once"),
+        (
+            lambda d: (e := d[(d["AVISIT"] == "Week 6") | (d["TRT01P"] == "CG")], e["CHG"]),
+            "TRT01P EG has no observation at AVISIT Week 12",
+        ),
+    ],
+)
+def test_bad_design(trial, change, text):
+    data, response = change(long(trial))
+    with pytest.raises(ValueError, match=text):
+        fit_design(design(data), response, name="CHG")
+
+
+def test_covariance_without_full_rank_has_no_test():
+    """The sandwich of 4 patients cannot tell 4 visits' effects apart."""
+    rng = np.random.default_rng(1)
+    data = pd.DataFrame(
+        {
+            "USUBJID": np.repeat([f"P{i}" for i in range(4)], 4),
+            "AVISIT": [f"V{i}" for i in range(4)] * 4,
+            "TRT01P": np.repeat(["A", "B", "A", "B"], 4),
+            "CHG": rng.normal(size=16),
+        }
+    )
+    options = {"covariance": "cs", "vcov": "empirical", "df": "residual"}
+    fit = mmrm_statistic(data, "CHG ~ TRT01P * AVISIT", **options)
+    with pytest.raises(ValueError, match="covariance of the functions is not positive definite"):
+        fit.test(np.eye(8))
+    with pytest.warns(UserWarning, match="not positive definite"):
+        table = fit.type3().set_index("term")
+    assert np.isnan(table.loc["TRT01P:AVISIT", "p"])
 
 
 def sites(subjects, measurements, events):

@@ -126,6 +126,29 @@ def test_bad_subgroups():
         assert set(pick(table, **keys)["NOTE"]) == {reason}
 
 
+def test_factor_that_is_not_crossed_with_the_arms():
+    """Women are all of one arm, so nothing tells whether the effect depends on the sex."""
+
+    def edit(subjects, measurements, events):
+        number = subjects["USUBJID"].str[1:].astype(int)
+        subjects["SEX"] = np.where(number % 8 == 1, "F", "M")
+        subjects["GOLDGR"] = np.where((number < 40) & (number % 2 == 0), "I", "II")
+        return subjects, measurements, events
+
+    trial = Trial(edit=edit)
+    table = trial.run(subgroups, FACTORS)
+    for factor in ("SEX", "GOLDGR"):
+        row = pick(table, LEVEL=factor, STAT="interaction_p", **KEYS).iloc[0]
+        assert row["NOTE"] == f"not estimated: empty cells of TRT01P x {factor}"
+    # in the level with both arms they can be compared
+    assert np.isfinite(value(table, LEVEL="SEX=M", STAT="p", **KEYS))
+    row = pick(table, LEVEL="SEX=F", STAT="p", **KEYS).iloc[0]
+    assert row["NOTE"] == "not estimated: no patient in EG"
+    assert np.isfinite(value(table, LEVEL="all", STAT="p", **KEYS))
+    row = pick(trial.run(ancova), LEVEL="GOLDGR", STAT="interaction_p", **KEYS).iloc[0]
+    assert row["NOTE"] == "not estimated: empty cells of TRT01P x GOLDGR"
+
+
 def test_subgroups_without_variation_or_comparison():
     def edit(subjects, measurements, events):
         return subjects, measurements.assign(AVAL=2.0), events

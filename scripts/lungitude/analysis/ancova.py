@@ -304,15 +304,21 @@ def interaction_test(data, response, terms, factor, arm=ARM):
         interaction_F interaction_df1 interaction_df2 interaction_p, and a note where empty cells
         cost degrees of freedom.
     """
-    planned = (len(levels(data[arm])) - 1) * (len(levels(data[factor])) - 1)
-    if planned < 1:
+    if min(len(levels(data[name])) for name in (arm, factor)) < 2:
         raise NotEstimableError(f"one level of {arm} or {factor}")
     fit = AncovaFit(data, response, arm, [*terms, (arm, factor)], None, None, 0.95)
     if fit.exact:
         raise NotEstimableError("no variation beyond the model")
-    row = fit.test((arm, factor)).iloc[0]
-    df1 = int(row["df1"])
-    if df1 < 1:
-        raise NotEstimableError(f"empty cells of {arm} x {factor}")
-    note = "" if df1 == planned else f"{planned - df1} empty cells of {arm} x {factor}"
-    return dict(zip(INTERACTION, (row["f"], df1, fit.fit.df, row["p"]), strict=True)), note
+    return interaction_of(fit, factor)
+
+
+def interaction_of(fit, factor):
+    """Test the interaction of the arm with a factor in a fit; returns as `interaction_test`."""
+    own = [i for i, term in enumerate(fit.design.terms) if set(term) == {fit.arm, factor}]
+    cells = f"empty cells of {fit.arm} x {factor}"
+    if not set(own) & set(fit.kept):
+        raise NotEstimableError(cells)
+    row = fit.test((fit.arm, factor)).iloc[0]
+    lost = len(own) - int(row["df1"])
+    values = dict(zip(INTERACTION, row[["f", "df1", "df2", "p"]], strict=True))
+    return values, f"{lost} {cells}" if lost else ""

@@ -44,7 +44,7 @@ def mmrm(
     require_options(
         section.get("covariance", COVARIANCE),
         "reml",
-        section.get("df", "kenward-roger"),
+        section.get("df", "kenward-roger-linear"),
         section.get("vcov", "model"),
         confidence,
     )
@@ -79,7 +79,7 @@ class Marginal(VisitModel):
 
     def df(self, design):
         """Degrees of freedom of the plan; those of one visit are the ANCOVA's."""
-        df = self.section.get("df", "kenward-roger")
+        df = self.section.get("df", "kenward-roger-linear")
         one = design is not None and len(design.factors[VISIT]) == 1
         return "kenward-roger-linear" if one and df == "kenward-roger" else df
 

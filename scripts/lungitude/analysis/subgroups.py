@@ -8,6 +8,7 @@ from lungitude.analysis.ancova import (
     INTERACTION,
     Job,
     arms_with_data,
+    interaction_of,
     model_terms,
     no_model,
     without,
@@ -25,7 +26,7 @@ from lungitude.analysis.common import (
 )
 from lungitude.results import Rows
 from lungitude.statistics.ancova import AncovaFit
-from lungitude.statistics.arms import stratum_contrasts
+from lungitude.statistics.frames import levels
 
 METHOD = "subgroups"
 EVERYBODY = "all"
@@ -47,9 +48,9 @@ def subgroups(
     -------
     DataFrame
         Results table. LEVEL ``all`` is the model without interaction; of each factor there is one
-        model with arm x factor (`lungitude.statistics.arms.stratum_contrasts`), LEVEL
+        model with arm x factor (as `lungitude.statistics.arms.stratum_contrasts`), LEVEL
         ``factor=level``: by COMPARISON estimate se df statistic p ci_low ci_high (and the ratio on
-        a log scale), by GROUP n, the patients of the arm in the model. LEVEL ``factor``:
+        a log scale), by GROUP n, the patients of the arm. LEVEL ``factor``:
         interaction_F interaction_df1 interaction_df2 interaction_p, left_out as of the ANCOVA, and
         STAT model with the model line. N is the patients of the level (interaction, model: of the
         model). The factor that defines a stratum has no rows in it. What can't be estimated is NaN
@@ -89,12 +90,8 @@ class Subgroups(Job):
         """Add the comparison in all patients, by the model without interaction."""
         used = data[[ARM, *self.terms, self.kind]].dropna()
         reasons, inside, cause = self.inside(used)
-        fit, options = None, (self.cohort.reference, None, self.confidence)
-        if not cause:
-            fit, cause = attempted(AncovaFit, inside, self.kind, ARM, self.terms, *options)
-        if fit and fit.exact:
-            fit, cause = None, "no variation beyond the model"
-        table = fit.arm_contrasts().set_index("contrast") if fit else None
+        fit, cause = (None, cause) if cause else self.model(inside, self.terms)
+        table = contrasts(fit, {}) if fit else None
         self.level(EVERYBODY, table, used[ARM], reasons, cause)
 
     def inside(self, used):
@@ -104,6 +101,14 @@ class Subgroups(Job):
         cause = no_model(self.cohort, kept, count)
         cause = cause or ("" if len(kept) > 1 else "one arm")
         return reasons, used.loc[used[ARM].isin(kept)], cause
+
+    def model(self, inside, terms):
+        """Fit by least squares, or say why not."""
+        options = (self.cohort.reference, None, self.confidence)
+        fit, cause = attempted(AncovaFit, inside, self.kind, ARM, terms, *options)
+        if fit and fit.exact:
+            return None, "no variation beyond the model"
+        return fit, cause
 
     def factor(self, data, factor):
         """Add the comparisons in the levels of a factor, and whether they differ."""
@@ -117,47 +122,32 @@ class Subgroups(Job):
             return
         used = data[columns].dropna()
         reasons, inside, cause = self.inside(used)
-        result = None
+        fit = None
+        if not cause and len(levels(inside[factor])) < 2:
+            cause = f"one level of {ARM} or {factor}"
         if not cause:
-            covariates = [term for term in self.terms if term != factor]
-            result, cause = attempted(
-                stratum_contrasts,
-                inside,
-                self.kind,
-                ARM,
-                factor,
-                covariates,
-                cohort.reference,
-                confidence=self.confidence,
-            )
-            cause = cause.rpartition("not estimable: ")[2]
-            if result and result.fit.exact:
-                result, cause = None, "no variation beyond the model"
-        note = self.line(result.fit.dropped if result else [], factor=factor)
-        note = note if result else f"{note}; {why_not(cause)}"
+            terms = [term for term in self.terms if term != factor]
+            fit, cause = self.model(inside, [*terms, factor, (ARM, factor)])
+        note = self.line(fit.dropped if fit else [], factor=factor)
+        note = note if fit else f"{note}; {why_not(cause)}"
         self.rows.add({"model": np.nan}, len(inside), note=note, **self.keys)
         self.left_out(data[columns])
-        values, note = missing(INTERACTION, why_not(cause))
-        if result:
-            row = result.interaction.iloc[0]
-            planned = (len(result.fit.arms) - 1) * (inside[factor].nunique() - 1)
-            lost = f"{planned - int(row['df1'])} empty cells of {ARM} x {factor}"
-            note = [without(cohort, result.fit.arms), lost if row["df1"] < planned else ""]
-            values = dict(zip(INTERACTION, row[["f", "df1", "df2", "p"]], strict=True))
-            note = "; ".join(filter(None, note))
-        self.put(values, len(inside), note)
+        found, why = attempted(interaction_of, fit, factor) if fit else (None, cause)
+        values, note = found or missing(INTERACTION, why_not(why))
+        gone = without(cohort, fit.arms) if found else ""
+        self.put(values, len(inside), "; ".join(filter(None, [gone, note])))
         self.keys = keys
-        table = result.contrasts.set_index([factor, "contrast"]) if result else None
         for level in cohort.levels(factor):
             mine = used.loc[used[factor] == level, ARM]
-            known = table is not None and level in table.index.get_level_values(0)
-            part = table.loc[level] if known else None
-            self.level(f"{factor}={level}", part, mine, reasons, cause)
+            there = fit is not None and level in fit.design.factors[factor]
+            table = contrasts(fit, {factor: level}) if there else None
+            self.level(f"{factor}={level}", table, mine, reasons, cause)
 
     def level(self, level, table, arms, reasons, cause):
         """Add the comparisons of one level, and its patients by arm."""
         cohort = self.cohort
         count = arms.value_counts().to_dict()
+        size = sum(count.get(code, 0) for code in cohort.arms if code not in reasons)
         for code in cohort.compared:
             short = too_few(count, (code, cohort.reference))
             reason = why_not(short) if short else reasons.get(code, "")
@@ -166,7 +156,15 @@ class Subgroups(Job):
             if row is not None and np.isnan(row["estimate"]):
                 row, reason = None, why_not("aliased with other terms")
             name = f"{code} - {cohort.reference}"
-            self.add(row, EFFECT, reason, len(arms), ratio=True, comparison=name, level=level)
+            self.add(row, EFFECT, reason, size, ratio=True, comparison=name, level=level)
         for code in cohort.arms:
             n = count.get(code, 0)
             self.put({"n": n}, n, group=code, level=level)
+
+
+def contrasts(fit, cell):
+    """Contrasts of the arms with the reference within a cell, NaN where not estimable."""
+    means = [fit.design.mean_row({ARM: code, **cell}) for code in fit.arms]
+    labels = [{"contrast": f"{code} - {fit.arms[0]}"} for code in fit.arms[1:]]
+    table = fit.linear(labels, np.array(means[1:]) - means[0], strict=False)
+    return table.set_index("contrast")

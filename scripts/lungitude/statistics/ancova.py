@@ -251,7 +251,7 @@ class AncovaFit(LinearFit):
                 stacklevel=4,
             )
         return pd.DataFrame(rows, columns=["term", "sum_sq", "f", "df1", "df2"]).assign(
-            p=lambda t: stats.f.sf(t["f"], t["df1"], t["df2"])
+            p=lambda t: stats.f.sf(*t[["f", "df1", "df2"]].to_numpy(dtype=float).T)
         )
 
     def tests(self, type=3):

@@ -21,6 +21,7 @@ from lungitude.statistics.linear import LinearFit, independent, listed
 STEP = 1e-30  # of complex-step differentiation: no cancellation, so as small as one likes
 DF = ("satterthwaite", "kenward-roger", "residual", "normal")
 INTERCEPT = "(Intercept)"
+DENSE = 200  # effects of other groupings than the subjects; beyond, their equations are sparse
 
 
 @dataclass
@@ -181,6 +182,10 @@ class RandomEffects:
             )
             self._inside_others = (inside.T @ others).tocsr()
             self._others = (others.T @ others).tocsc()
+            self._dense = others.shape[1] <= DENSE
+            if self._dense:
+                self._inside_others = self._inside_others.toarray()
+                self._others = self._others.toarray()
             self._others_data = others.T @ data
 
     def _by_data(self, product):
@@ -209,20 +214,27 @@ class RandomEffects:
         logdet = np.log(np.linalg.det(system)).sum()
         solved = None
         if self._outer:
-            size, q = self._shape
-            weight = sparse.bsr_matrix(
-                (a, np.arange(size), np.arange(size + 1)), shape=(size * q, size * q)
-            )
-            cross = self._inside_others
-            left = self._others - cross.T @ (weight @ cross)
-            right = self._others_data - cross.T @ azd.reshape(size * q, -1)
-            relative = sparse.block_diag(
-                [sparse.kron(sparse.eye(self.terms[i].size), relatives[i]) for i in self._outer]
-            )
-            system = splu(sparse.csc_matrix(sparse.eye(len(right)) + left @ relative))
-            solved = relative @ system.solve(np.ascontiguousarray(right))
+            cross, size = self._inside_others, len(a)
+            right = self._others_data - cross.T @ azd.reshape(cross.shape[0], -1)
+            eyes = [np.eye(self.terms[i].size) for i in self._outer]
+            if self._dense:
+                bent = (a @ cross.reshape(*self._shape, -1)).reshape(cross.shape)
+                parts = [np.kron(e, relatives[i]) for e, i in zip(eyes, self._outer, strict=True)]
+                relative = linalg.block_diag(*parts)
+                system = np.eye(len(right)) + (self._others - cross.T @ bent) @ relative
+                factors = linalg.lu_factor(system, check_finite=False)
+                solved = relative @ linalg.lu_solve(factors, right, check_finite=False)
+                pivots = np.diag(factors[0])
+            else:
+                weight = sparse.bsr_matrix((a, np.arange(size), np.arange(size + 1)))
+                left = self._others - cross.T @ (weight @ cross)
+                relative = sparse.block_diag(
+                    [sparse.kron(e, relatives[i]) for e, i in zip(eyes, self._outer, strict=True)]
+                )
+                system = splu(sparse.csc_matrix(sparse.eye(len(right)) + left @ relative))
+                solved = relative @ system.solve(np.ascontiguousarray(right))
+                pivots = system.U.diagonal()
             data = data - right.T @ solved
-            pivots = system.U.diagonal()
             logdet = logdet + np.log(pivots * np.sign(pivots.real)).sum()
         return logdet, data, a, solved
 

@@ -74,6 +74,11 @@ class MMRMFit(LinearFit):
             )
         else:
             self.vcov = self.model_vcov
+        if not (np.diag(self.vcov) > 0).all():
+            raise SingularCovarianceError(
+                f"{WHO}: too few patients for {df if vcov == 'model' else vcov}, a variance is not "
+                "positive; use 'satterthwaite' or 'kenward-roger-linear'"
+            )
         if df == "between-within":
             self._between, self._between_df, self._within_df = problem.between_within()
 
@@ -116,7 +121,8 @@ class MMRMFit(LinearFit):
         Raises
         ------
         ValueError
-            When the covariance of the functions has no full rank (a sandwich of few patients).
+            When the covariance of the functions is not positive definite (Kenward-Roger or a
+            sandwich with very few patients).
 
         Notes
         -----
@@ -137,9 +143,11 @@ class MMRMFit(LinearFit):
         rows = rows[kept]
         size, estimate = len(rows), rows @ self.beta
         variance = rows @ self.vcov @ rows.T
-        scale = np.sqrt(np.abs(np.diag(variance)))
-        if not (scale > 0).all() or np.linalg.cond(variance / np.outer(scale, scale)) > 1e13:
-            raise ValueError(f"{WHO}: the covariance of the tested functions has no full rank")
+        with np.errstate(invalid="ignore", divide="ignore"):
+            deviation = np.sqrt(np.diag(variance))
+            correlation = variance / np.outer(deviation, deviation)
+        if not np.isfinite(correlation).all() or np.linalg.eigvalsh(correlation)[0] < 1e-13:
+            raise ValueError(f"{WHO}: the covariance of the functions is not positive definite")
         f = float(estimate @ np.linalg.solve(variance, estimate)) / size
         if self.df_method.startswith("kenward-roger") and size > 1:
             scale, df = self._kenward_roger(rows)
