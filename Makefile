@@ -13,7 +13,7 @@ define run
 	@$(BIN)/lungitude summary $(1)
 endef
 
-.PHONY: demo paper public test lint lock clean
+.PHONY: demo paper public test lint lock clean validate-statistics benchmarks
 demo: .venv/imaging.done
 	$(call run,demo)
 
@@ -25,6 +25,13 @@ public: .venv/imaging.done
 
 test: .venv/dev.done
 	$(BIN)/pytest
+
+# About an hour of one core; what is finished is kept, so that a stopped run goes on.
+validate-statistics: .venv/tables.done
+	$(BIN)/snakemake validate_statistics --cores $(CORES) --logger lungitude --quiet all --no-hooks --configfile config/paper/config.yaml
+
+benchmarks: .venv/tables.done
+	$(BIN)/python benchmarks/statistics.py
 
 lint: .venv/dev.done
 	$(BIN)/ruff format --check .

@@ -11,6 +11,7 @@ include: "rules/quantification.smk"
 include: "rules/cohort.smk"
 include: "rules/statistics.smk"
 include: "rules/report.smk"
+include: "rules/validation.smk"
 
 
 # One target a level, in the order of the data; `all` is the last.

@@ -1,0 +1,58 @@
+# Operating characteristics of the statistics, by simulation; the same whatever the trial.
+# Finished blocks are kept, so that a run that was stopped goes on.
+from lungitude.validation import scenarios
+
+VALIDATION = "results/validation/statistics"
+SIMULATED = [
+    f"{VALIDATION}/{scenario.kind}/{name}/{block}.parquet"
+    for name, scenario in scenarios.SCENARIOS.items()
+    for block in range(scenarios.BLOCKS[scenario.kind][0])
+]
+
+
+# The blocks stand here, too: documents that came with the project do not hide missing ones.
+rule validate_statistics:
+    input:
+        SIMULATED,
+        "docs/validation/statistics.md",
+
+
+rule simulate_trials:
+    """Simulate and analyse one block of trials of a scenario."""
+    output:
+        block="results/validation/statistics/{kind}/{scenario}/{block}.parquet",
+    log:
+        "results/validation/logs/{kind}/{scenario}/{block}.log",
+    wildcard_constraints:
+        kind=r"[a-z]+",
+        scenario=r"[a-z][a-z0-9_]*",
+        block=r"\d+",
+    conda:
+        "../envs/statistics.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        code=lambda wildcards: code(f"simulate_{wildcards.kind}"),
+    script:
+        "../scripts/simulate_{wildcards.kind}.py"
+
+
+rule gather_validation:
+    """Summarise all blocks with their Monte Carlo errors, and write the document."""
+    input:
+        SIMULATED,
+    output:
+        table="docs/validation/statistics.tsv",
+        document="docs/validation/statistics.md",
+    log:
+        "results/validation/logs/gather_validation.log",
+    conda:
+        "../envs/statistics.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code("gather_validation"),
+    script:
+        "../scripts/gather_validation.py"
