@@ -64,6 +64,7 @@ def icc(
     .. [1] McGraw & Wong 1996, Psychological Methods 1:30-46 (correction 1:390).
     """
     require(data, [targets, raters, ratings, *([by] if by else [])], "icc")
+    data = data.reset_index(drop=True)
     require_confidence(confidence, "icc")
     require_choice(missing, MISSING, "missing", "icc")
     numbers(data[ratings], ratings, "icc")
@@ -137,6 +138,7 @@ def variance_components(
     """
     who = "variance_components"
     require(data, [targets, raters, ratings, *([by] if by else [])], who)
+    data = data.reset_index(drop=True)
     require_choice(missing, MISSING, "missing", who)
     numbers(data[ratings], ratings, who)
     if by:

@@ -353,6 +353,7 @@ def repeated_correlation(data, x, y, subject, confidence=0.95):
     """
     who = "repeated_correlation"
     require(data, [x, y, subject], who)
+    data = data.reset_index(drop=True)
     require_confidence(confidence, who)
     if len({x, y, subject}) < 3:
         raise ValueError(f"{who}: x, y and subject must be three columns")

@@ -7,13 +7,21 @@ the first level is the reference. `ColumnDesign` takes columns and products of c
 `FormulaDesign` a Wilkinson formula.
 """
 
+import ast
 import itertools
 import re
 
 import numpy as np
 import pandas as pd
 
-from lungitude.statistics.frames import is_factor, levels, numbers, require_choice
+from lungitude.statistics.frames import (
+    is_factor,
+    levels,
+    numbers,
+    require,
+    require_choice,
+    with_reference,
+)
 
 WEIGHTS = ("equal", "proportional", "counterfactual")
 
@@ -70,8 +78,11 @@ class Expression:
         from formulaic import model_matrix
 
         self.label = label
-        built = model_matrix(f"0 + {label}", frame)
-        self._spec, self._names = built.model_spec, list(map(str, built.columns))
+        call = isinstance(ast.parse(label, mode="eval").body, ast.Call)
+        built = model_matrix(f"0 + {label}" if call else f"0 + {{{label}}}", frame)
+        # poly(x, 2)[1] is poly(x, 2)1 in R
+        self._names = [re.sub(r"\[(\d+)\]$", r"\1", str(name)) for name in built.columns]
+        self._spec = built.model_spec
         self.built = built.to_numpy(dtype=float)
 
     def names(self, full):  # noqa: D102
@@ -172,6 +183,10 @@ class Design:
                 raise ValueError(f"marginal means: {value!r} is no level of {name!r}")
             if name not in known:
                 raise ValueError(f"marginal means: {name!r} is no variable of the model")
+            if name not in self.factors and not (
+                isinstance(value, int | float | np.number) and np.isfinite(value)
+            ):
+                raise ValueError(f"marginal means: {name!r} at {value!r}; give one number")
         if weights == "counterfactual":
             return self._matrix(self.rows.assign(**fixed)).mean(axis=0)
         if weights == "proportional":
@@ -266,6 +281,35 @@ class ColumnDesign(Design):
         super().__init__(data, variables, terms)
 
 
+def _reference(option, label, who):
+    """Read the reference level of ``C(x, Treatment('B'))`` or ``C(x, contr.treatment('B'))``."""
+    found = re.fullmatch(
+        r"(?:contrasts\s*=\s*)?(?:Treatment|contr\.treatment)\(\s*(?:(?:reference|base)\s*=\s*)?(.+?)\s*\)",
+        option,
+    )
+    try:
+        return ast.literal_eval(found[1])
+    except (TypeError, ValueError, SyntaxError):
+        raise ValueError(
+            f"{who}: {label!r} is not offered; factors have treatment coding, and another "
+            "reference is C(x, Treatment('level')) or a Categorical whose first category it is"
+        ) from None
+
+
+def _within(parsed, data):
+    """Columns within calls, which formulaic does not list where a transform keeps a state."""
+    found = set()
+    for side in (parsed.lhs, parsed.rhs):
+        for expression in (str(factor.expr) for term in side for factor in term.factors):
+            try:
+                tree = ast.parse(expression.strip("`{} "), mode="eval")
+            except SyntaxError:  # a quoted name
+                continue
+            names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+            found |= {name for name in names if name in data.columns}
+    return found
+
+
 class FormulaDesign(Design):
     """Design from a formula such as ``"FEV1 ~ RACE + log(AGE) + ARM * VISIT"``.
 
@@ -292,8 +336,10 @@ class FormulaDesign(Design):
         except Exception as error:  # formulaic raises its own family; its message names the place
             if isinstance(error, AttributeError):
                 raise ValueError(f"{who}: formula {formula!r} has no response: y ~ x") from error
-            raise ValueError(f"{who}: formula {formula!r} cannot be read: {error}") from error
-        used = sorted(map(str, parsed.required_variables))
+            told = re.sub(r"\x1b\[[0-9;]*m|\s+", " ", str(error)).replace("\u29db", "")
+            raise ValueError(f"{who}: formula {formula!r} cannot be read: {told}") from error
+        require(data, [], who)
+        used = sorted(set(map(str, parsed.required_variables)) | _within(parsed, data))
         absent = [name for name in [*used, *extra] if name not in data.columns]
         if absent:
             raise ValueError(f"{who}: no column {', '.join(map(repr, absent))} for {formula!r}")
@@ -350,12 +396,24 @@ class FormulaDesign(Design):
     @staticmethod
     def _evaluate(label, frame, who):
         plain = label.strip("`")
-        made = re.fullmatch(r"C\(\s*`?([^,`()]+?)`?\s*\)", label)
+        made = re.fullmatch(r"C\(\s*`?([^,`()]+?)`?\s*(?:,\s*(.+?)\s*)?\)", label)
         if plain in frame.columns and not is_factor(frame[plain]):
             return Number(plain)
         if made or plain in frame.columns:
             column = made[1] if made else plain
-            return Factor(label if made else plain, column, levels(frame[column]))
+            kept = levels(frame[column])
+            if made and made[2]:
+                kept = with_reference(kept, _reference(made[2], label, who), column, who)
+            return Factor(label if made else plain, column, kept)
+        inside = [
+            name for name in frame.columns if re.search(rf"\b{re.escape(str(name))}\b", label)
+        ]
+        factors = [name for name in inside if is_factor(frame[name])]
+        if factors:
+            raise ValueError(
+                f"{who}: {label!r} transforms {factors[0]!r}, which is no number; factors enter by "
+                "their name, or as C(name) for numbers"
+            )
         try:
             return Expression(label, frame)
         except Exception as error:  # whatever the expression raises, the user wrote it

@@ -1,11 +1,22 @@
 """Columns of a frame as statistics need them: checked, complete, with ordered levels."""
 
+import re
+
 import numpy as np
 import pandas as pd
 
+ARM = re.compile(r"(TRT|ARM|TREAT)", re.IGNORECASE)  # ADaM: TRT01P, TRT01A, ARM, ARMCD
+# What pandas calls a column of objects that are all numbers, or all missing.
+NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal", "empty")
+
 
 def require(data, columns, who):
-    """Raise a ValueError that names the columns which `data` lacks."""
+    """Raise a ValueError that names the columns which `data` lacks or has twice."""
+    if not isinstance(data, pd.DataFrame):
+        raise ValueError(f"{who}: the data are no DataFrame but {type(data).__name__}")
+    twice = [column for column in columns if list(data.columns).count(column) > 1]
+    if twice:
+        raise ValueError(f"{who}: the data have column {', '.join(map(repr, twice))} twice")
     missing = [column for column in columns if column not in data.columns]
     if missing:
         raise ValueError(
@@ -23,12 +34,18 @@ def require_choice(value, allowed, name, who):
 
 def require_confidence(confidence, who):
     """Raise a ValueError unless the confidence level lies between 0 and 1."""
-    if not 0 < confidence < 1:
+    known = isinstance(confidence, int | float | np.number)
+    if not known or not 0 < confidence < 1:
         raise ValueError(f"{who}: confidence {confidence!r} is not between 0 and 1, such as 0.95")
 
 
 def is_factor(column):
-    """Whether a column is a factor: text, categories or truth values, not numbers."""
+    """Whether a column is a factor: text, categories or truth values, not numbers.
+
+    Numbers in a column of objects (a None among them, or read from another program) are numbers.
+    """
+    if column.dtype == object:
+        return pd.api.types.infer_dtype(column, skipna=True) not in NUMBERS
     return not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)
 
 
@@ -36,6 +53,8 @@ def numbers(column, name, who):
     """Return a column as float64, NaN where missing; infinite values are refused."""
     if is_factor(column) and not pd.api.types.is_bool_dtype(column):
         raise ValueError(f"{who}: column {name!r} holds text, numbers are needed")
+    if column.dtype == object:
+        column = column.where(column.notna(), np.nan).astype(float)
     values = column.to_numpy(dtype=float, na_value=np.nan)
     if np.isinf(values).any():
         count = int(np.isinf(values).sum())

@@ -222,6 +222,10 @@ class ImputationModel:
                 groups=groups,
             )
             self._theta, self._state, found = self._likelihood.maximise()
+        except np.linalg.LinAlgError as error:  # a ValueError, too, but no word for a user
+            raise SingularCovarianceError(
+                f"{WHO}: the data do not determine the covariance of the visits of {trial.value!r}"
+            ) from error
         except ValueError as error:
             raise type(error)(f"{WHO}: {trial.value!r} cannot be fitted: {error}") from error
         if not found:

@@ -64,6 +64,7 @@ class Trial:
 
     def __init__(self, data, value, subject, visit, arm, covariates, reference, by_arm):
         self.value, self.subject, self.visit, self.arm = value, subject, visit, arm
+        require(data, [], WHO)
         self.terms = model_terms(covariates, data.columns)
         if by_arm:
             whole = [tuple(dict.fromkeys([*term, visit, arm])) for term in self.terms]

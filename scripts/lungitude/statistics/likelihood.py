@@ -31,6 +31,10 @@ class SingularCovarianceError(ValueError):
     """A covariance that the data cannot determine or that has no full rank."""
 
 
+class NoVariationError(ValueError):
+    """A response that the fixed effects explain wholly."""
+
+
 @dataclass
 class State:
     """Likelihood at a parameter; matrices are those of the orthonormal, scaled problem."""
@@ -131,7 +135,7 @@ class Likelihood:
         rest -= basis @ (basis.T @ rest)
         self.scale = float(np.sqrt(rest @ rest / max(self.n - self.k, 1)))
         if not self.scale > 1e-10 * max(1e-300, float(np.abs(scaled).max())):
-            raise ValueError("no variation of the response beyond the fixed effects")
+            raise NoVariationError("no variation of the response beyond the fixed effects")
         self._inverse, self._first = np.linalg.inv(upper), first
         self._jacobian = float(np.log(np.abs(np.diag(upper))).sum())
         self.n_subjects = int(subjects.max()) + 1

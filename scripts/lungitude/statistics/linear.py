@@ -116,12 +116,26 @@ def inference(estimate, se, df, confidence):
 
 def combinations(design, names):
     """Cells of the factors `names` as dicts, the first name fastest."""
+    if len(set(names)) < len(names):
+        raise ValueError(f"marginal means: a factor is named twice in {', '.join(map(str, names))}")
     for name in names:
         if name not in design.factors:
             found = ", ".join(design.factors) or "none"
             raise ValueError(f"{name!r} is no factor of the model (factors: {found})")
     backwards = [design.factors[name] for name in reversed(names)]
     return [dict(zip(names, cell[::-1], strict=True)) for cell in itertools.product(*backwards)]
+
+
+def restricted(cells, at):
+    """Cells whose levels are among those that `at` names."""
+    for name in [name for name in (cells[0] if cells else ()) if name in at]:
+        wanted = at.pop(name)
+        wanted = [wanted] if isinstance(wanted, str) or np.ndim(wanted) == 0 else list(wanted)
+        known = {cell[name] for cell in cells}
+        if unknown := [level for level in wanted if level not in known]:
+            raise ValueError(f"marginal means: {unknown[0]!r} is no level of {name!r}")
+        cells = [cell for cell in cells if cell[name] in wanted]
+    return cells
 
 
 def listed(names):
@@ -193,9 +207,8 @@ class LinearFit:
         DataFrame
             The factors, estimate se df ci_low ci_high.
         """
-        names = [*listed(specs), *listed(by)]
-        labels = combinations(self.design, names)
-        at = dict(at or {})
+        names, at = [*listed(specs), *listed(by)], dict(at or {})
+        labels = restricted(combinations(self.design, names), at)
         rows = [self.design.mean_row({**at, **cell}, weights) for cell in labels]
         return self.linear(labels, np.array(rows), tested=False)
 
@@ -207,11 +220,14 @@ class LinearFit:
         DataFrame
             contrast ("TRT - PBO"), the `by` columns, estimate se df statistic p ci_low ci_high.
         """
-        by = listed(by)
-        cells = combinations(self.design, by)
-        combinations(self.design, [factor])
+        if not isinstance(factor, str):
+            raise ValueError(f"contrasts: {factor!r} is no name; contrast one factor at a time")
+        by, at = listed(by), dict(at or {})
+        combinations(self.design, [factor, *by])
+        cells = restricted(combinations(self.design, by), at)
+        if factor in at:
+            raise ValueError(f"contrasts: {factor!r} is contrasted and cannot be fixed by at")
         first, *others = with_reference(self.design.factors[factor], reference, factor, "contrasts")
-        at = dict(at or {})
         labels, rows = [], []
         for cell in cells or [{}]:
             base = self.design.mean_row({**at, **cell, factor: first}, weights)
@@ -221,6 +237,29 @@ class LinearFit:
         if not rows:
             raise ValueError(f"contrasts: {factor!r} has one level only, {first!r}")
         return self.linear(labels, np.array(rows))
+
+    def over_kept(self, rows, who):
+        """Rows over all columns of the design, or over the coefficients, as rows over the latter.
+
+        Raises a ValueError where the data cannot estimate a row, or it is no row at all.
+        """
+        try:
+            rows = np.atleast_2d(np.asarray(rows, dtype=float))
+        except (TypeError, ValueError):
+            raise ValueError(f"{who}: test takes rows of numbers over the coefficients") from None
+        names, kept = self.design.names, self.kept
+        if rows.shape[1] == len(names) != len(kept):
+            lost = [n for i, n in enumerate(names) if i not in set(kept)]
+            if not estimable(rows, self.design.matrix).all():
+                raise ValueError(f"{who}: a row cannot be estimated, {', '.join(lost)} is aliased")
+            rows = rows[:, kept]
+        if rows.shape[1] != len(kept):
+            raise ValueError(
+                f"{who}: test has {rows.shape[1]} columns for {len(kept)} coefficients"
+            )
+        if not np.isfinite(rows).all() or not rows.any(axis=1).all():
+            raise ValueError(f"{who}: test has a row that is 0 or not finite")
+        return rows
 
     @property
     def coefficients(self):

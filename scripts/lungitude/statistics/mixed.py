@@ -11,7 +11,9 @@ from scipy.sparse.linalg import splu
 
 from lungitude.statistics.design import FormulaDesign
 from lungitude.statistics.frames import (
+    ARM,
     is_factor,
+    levels,
     numbers,
     require_choice,
     require_confidence,
@@ -685,6 +687,8 @@ class MixedFit(LinearFit):
         covariance, then Fai & Cornelius 1996). Kenward-Roger: pbkrtest::KRmodcomp, scaled F.
         """
         rows = np.atleast_2d(np.asarray(rows, dtype=float))
+        if rows.shape[1] == len(self.design.names) != len(self.kept):
+            rows = self.over_kept(rows, "test")
         if rows.shape[1] != len(self.kept):
             raise ValueError(
                 f"test: rows have {rows.shape[1]} weights, the model {len(self.kept)} coefficients"
@@ -801,6 +805,40 @@ def slope_names(random, who):
     return slopes
 
 
+def refuse_lost(data, design, who):
+    """Refuse an arm or a visit that cannot be estimated: it would silently leave the model.
+
+    These are the factors that interact with one another, those with the name of an arm (TRT01P,
+    ARM ...), or a lone factor; of other factors an aliased term is left out with a warning.
+    """
+    column = {label: variable.column for label, variable in design.variables.items()}
+    terms = {term: tuple(column[label] for label in term) for term in design.term_labels}
+    vital = {name for name in design.factors if ARM.match(str(name))}
+    for names in terms.values():
+        inside = [name for name in names if name in design.factors]
+        vital |= set(inside) if len(inside) > 1 else set()
+    if not vital and len(design.factors) == 1:
+        vital = set(design.factors)
+    for name in sorted(vital, key=list(design.factors).index):
+        kept = design.factors[name]
+        gone = [level for level in levels(data[name]) if level not in kept]
+        if gone:
+            raise ValueError(
+                f"{who}: no complete row for {name} {', '.join(map(str, gone))} (a value is "
+                "missing in all of its rows); leave these rows out or repair them"
+            )
+        if len(kept) < 2:
+            raise ValueError(f"{who}: {name!r} has one level only, {str(kept[0])!r}")
+        own = [i for i, term in enumerate(design.terms) if terms.get(term) == (name,)]
+        others = [i for i, term in enumerate(design.terms) if name not in terms.get(term, ())]
+        found = independent(design.matrix[:, [*others, *own]])
+        if own and sum(i >= len(others) for i in found) < len(own):
+            raise ValueError(
+                f"{who}: {name!r} is aliased with the other terms of the model; its effect cannot "
+                "be told from theirs"
+            )
+
+
 def mixed_model(
     data,
     formula,
@@ -857,6 +895,7 @@ def mixed_model(
     if not groups or len(set(groups)) < len(groups):
         raise ValueError(f"{who}: groups {groups!r} must name different columns")
     design = FormulaDesign(data, formula, extra=[*groups, *slope_names(random, who)], who=who)
+    refuse_lost(data, design, who)
     terms = random_terms(design.rows, groups, random, correlated, who)
     try:
         fit = MixedFit(design, design.response, terms, method == "reml", df, confidence)

@@ -1,5 +1,6 @@
 """Mixed model for repeated measures: a marginal covariance of visits, no random effects."""
 
+import re
 import warnings
 
 import numpy as np
@@ -9,12 +10,17 @@ from scipy import stats
 from lungitude.statistics.covariance import STRUCTURES, SpatialExponential, Structure
 from lungitude.statistics.design import FormulaDesign
 from lungitude.statistics.frames import (
+    ARM,
     levels,
     numbers,
     require_choice,
     require_confidence,
 )
-from lungitude.statistics.likelihood import Likelihood, SingularCovarianceError
+from lungitude.statistics.likelihood import (
+    Likelihood,
+    NoVariationError,
+    SingularCovarianceError,
+)
 from lungitude.statistics.linear import LinearFit, independent, listed
 
 DF = (
@@ -26,6 +32,8 @@ DF = (
 )
 VCOV = ("model", "empirical", "empirical-jackknife", "empirical-bias-reduced")
 WHO = "mmrm"
+ORDERED = ("toep", "toeph", "ar1", "ar1h", "ad", "adh")  # the order of the visits matters
+FEW = 5  # equal values at a visit from which on they are a fault, not chance
 
 
 class MMRMFit(LinearFit):
@@ -130,15 +138,7 @@ class MMRMFit(LinearFit):
         functions, each with its own df, joined as by Fai & Cornelius 1996; with several rows df2
         depends on the basis of `rows` (differences from the first level are SAS's).
         """
-        rows = np.atleast_2d(np.asarray(rows, dtype=float))
-        if rows.shape[1] == len(self.design.names) != len(self.kept):
-            rows = rows[:, self.kept]
-        if rows.shape[1] != len(self.kept):
-            raise ValueError(
-                f"{WHO}: test has {rows.shape[1]} columns for {len(self.kept)} coefficients"
-            )
-        if not np.isfinite(rows).all() or not rows.any(axis=1).all():
-            raise ValueError(f"{WHO}: test has a row that is 0 or not finite")
+        rows = self.over_kept(rows, WHO)
         kept = independent(rows.T)
         rows = rows[kept]
         size, estimate = len(rows), rows @ self.beta
@@ -322,6 +322,13 @@ class Problem:
             )
         if np.ptp(self.response) == 0:
             raise ValueError(f"{WHO}: {name} is {self.response[0]:g} in every row")
+        for position, label in enumerate(self.visits):
+            here = self.response[self.positions == position]
+            if len(here) >= FEW and np.ptp(here) == 0:
+                raise ValueError(
+                    f"{WHO}: {name} is {here[0]:g} in every row at {visit} {label}; leave these "
+                    "rows out (a change has no value at baseline)"
+                )
         self.weights = None
         if weights:
             self.weights = numbers(rows[weights], weights, WHO)
@@ -406,6 +413,8 @@ class Problem:
             structures = [SpatialExponential]
         else:
             self._refuse_unobserved(covariance)
+            if covariance in ORDERED:
+                self._doubt_order()
             structures = [Structure(m, covariance) for _ in self.group_names]
         return Likelihood(
             self.matrix,
@@ -418,6 +427,21 @@ class Problem:
             weights=self.weights,
             reml=reml,
         )
+
+    def _doubt_order(self):
+        """Warn where visits are in the order of the alphabet and their numbers say another."""
+        if isinstance(self.design.rows[self.visit].dtype, pd.CategoricalDtype):
+            return
+        numbers_in = [re.findall(r"\d+(?:\.\d+)?", str(label)) for label in self.visits]
+        if not all(len(found) == 1 for found in numbers_in):
+            return
+        places = [float(found[0]) for found in numbers_in]
+        if places != sorted(places):
+            warnings.warn(
+                f"{WHO}: the visits are taken in the order {', '.join(map(str, self.visits))}; "
+                f"make {self.visit!r} an ordered categorical if that is not their order in time",
+                stacklevel=5,
+            )
 
     def _refuse_unobserved(self, covariance):
         """Every pair of visits (every lag, for Toeplitz) needs a patient who has both."""
@@ -482,9 +506,13 @@ def columns_of_terms(design):
 
 
 def arms_of(design, visit):
-    """Factors that interact with the visit, the arm among them; without any, a lone factor."""
+    """Factors that interact with the visit, the arm among them, or have the name of an arm.
+
+    Without any, a lone factor.
+    """
     terms = columns_of_terms(design).values()
     found = {name for term in terms if visit in term for name in term if name in design.factors}
+    found |= {name for name in design.factors if ARM.match(str(name))}
     others = set(design.factors) - {visit}
     return found - {visit} or (others if len(others) == 1 else set())
 
@@ -568,6 +596,8 @@ def fit_design(
             reason = "" if converged else "the likelihood has no maximum that the data determine"
         except SingularCovarianceError as error:
             converged, reason = False, str(error)
+        except NoVariationError as error:
+            raise ValueError(f"{WHO}: {name} has {error}") from error
         except np.linalg.LinAlgError:  # a weight beyond what numbers of 8 bytes hold
             converged, reason = False, "the likelihood has no maximum that the data determine"
         attempts.append({"covariance": structure, "converged": converged, "reason": reason})
@@ -653,6 +683,8 @@ def mmrm(
     Mallinckrodt et al. 2008, Drug Inf J 42:303; Kenward & Roger 1997, Biometrics 53:983; Fai &
     Cornelius 1996, J Stat Comput Simul 54:363; Bell & McCaffrey 2002, Surv Methodol 28:169.
     """
+    if weights is not None and not isinstance(weights, str):
+        raise ValueError(f"{WHO}: weights is the name of a column, not {type(weights).__name__}")
     extra = [subject, visit, *listed(group), *listed(weights), *listed(coordinates)]
     extra = list(dict.fromkeys(extra))
     design = FormulaDesign(data, formula, extra=extra, who=WHO)

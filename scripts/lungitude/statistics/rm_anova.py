@@ -33,7 +33,7 @@ class Profiles:
         if len(set(names)) < len(names):
             raise ValueError(f"{who}: {', '.join(names)} must be different columns")
         require(data, names, who)
-        rows = complete(data[names], [subject, within])
+        rows = complete(data[names].reset_index(drop=True), [subject, within])
         numbers(rows[value], value, who)
         self.levels = levels(rows[within])
         if len(self.levels) < 2:
@@ -157,8 +157,8 @@ def _sphericity(error, df, size):
     """Greenhouse-Geisser epsilon, Mauchly's W and its p from the errors of the contrasts."""
     d = len(error)
     gg = float(np.trace(error) ** 2 / (d * np.sum(error * error)))
-    if d < 2:
-        return 1.0, np.nan, np.nan
+    if d < 2 or d > df:  # no sphericity to test, or too few subjects to test it
+        return gg if d > 1 else 1.0, np.nan, np.nan
     sign, logdet = np.linalg.slogdet(error)
     log_w = logdet - d * np.log(np.trace(error) / d) if sign > 0 else -np.inf
     rho = 1 - (2 * d**2 + d + 2) / (6 * d * df)
@@ -225,6 +225,11 @@ def rm_anova(data, value="AVAL", subject="USUBJID", within="AVISIT", between=Non
     profiles = Profiles(data, value, subject, within, listed(between), "rm_anova")
     table, error, df = _univariate(profiles)
     d = len(error)
+    if df < 2:
+        raise ValueError(
+            f"rm_anova: {profiles.n} subjects with a value at every level of {within!r} leave "
+            f"{int(df)} degree of freedom for the error; at least 2 are needed"
+        )
     inside = np.arange(len(table)) >= len(table) / 2  # the second stratum
     if profiles.between:
         errors = table["ss_error"].iloc[0] + table["ss_error"].iloc[-1]
