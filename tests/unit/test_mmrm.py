@@ -281,6 +281,11 @@ BAD = {
         "P00 has several values of the group 'AVISIT'",
     ),
     "structure": (lambda d: d, {"covariance": "un"}, "covariance 'un' is not one of 'us'"),
+    "same place": (
+        lambda d: d.assign(T=1.0),
+        {"covariance": "sp_exp", "coordinates": "T"},
+        "USUBJID P00 has two rows at the same place in 'T'",
+    ),
     "df": (lambda d: d, {"df": "kr"}, "df 'kr' is not one of"),
     "vcov": (
         lambda d: d,

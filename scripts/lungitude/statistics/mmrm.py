@@ -399,6 +399,13 @@ class Problem:
             values = np.column_stack(
                 [numbers(self.design.rows[name], name, WHO) for name in columns]
             )
+            places = pd.DataFrame(values).assign(code=self.codes)
+            if places.duplicated().any():
+                row = self.design.rows.loc[places.duplicated().to_numpy()].iloc[0]
+                raise ValueError(
+                    f"{WHO}: {self.subject} {row[self.subject]} has two rows at the same place in "
+                    f"{', '.join(map(repr, columns))}; sp_exp needs a distance between them"
+                )
             order = np.lexsort((self.positions, self.codes))
             first = np.r_[True, np.diff(self.codes[order]) != 0]
             rank = np.arange(len(order)) - np.flatnonzero(first)[np.cumsum(first) - 1]
