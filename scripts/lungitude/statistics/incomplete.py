@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ NUMBER = re.compile(r"\d+(?:\.\d+)?")
 def visit_order(column):
     """Visits in time: categories, else numbers, else the numbers within labels (Week 6, Week 12).
 
-    The order decides who has dropped out, so an alphabetical one will not do.
+    The order decides who has dropped out; where only the alphabet is left, a warning says so.
     """
     found = levels(column)
     if isinstance(column.dtype, pd.CategoricalDtype) or not is_factor(column) or len(found) < 2:
@@ -25,10 +26,12 @@ def visit_order(column):
     frames = {NUMBER.sub("#", str(label)) for label in found}
     keys = {tuple(map(float, NUMBER.findall(str(label)))): label for label in found}
     if len(frames) > 1 or len(keys) < len(found):
-        raise ValueError(
-            f"{WHO}: the order in time of the visits {', '.join(map(str, found))} is not in their "
-            f"names; make {column.name!r} an ordered categorical"
+        warnings.warn(
+            f"{WHO}: the visits are taken in the order {', '.join(map(str, found))}; make "
+            f"{column.name!r} an ordered categorical if that is not their order in time",
+            stacklevel=6,
         )
+        return found
     return [keys[key] for key in sorted(keys)]
 
 
