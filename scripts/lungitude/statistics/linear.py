@@ -114,6 +114,30 @@ def inference(estimate, se, df, confidence):
     }
 
 
+def joint_df(df):
+    """Denominator df of the mean of squared independent t statistics (Fai & Cornelius 1996)."""
+    df = np.asarray(df, dtype=float)
+    if len(df) == 1 or np.ptp(df) < 1e-8 or np.isinf(df).all():
+        return float(np.mean(df))
+    if (df <= 2).any():
+        return 2.0
+    ratio = np.where(np.isinf(df), 1.0, df / (df - 2)).sum()
+    return float(2 * ratio / (ratio - len(df)))
+
+
+def kenward_roger_df(size, a1, a2):
+    """Denominator df of the scaled F of `size` rows from A1 and A2 of Kenward & Roger 1997.
+
+    The scale that belongs to it is ``df (1 - a2 / size) / (df - 2)``.
+    """
+    b = (a1 + 6 * a2) / (2 * size)
+    g = ((size + 1) * a1 - (size + 4) * a2) / ((size + 2) * a2)
+    below = 3 * size + 2 * (1 - g)
+    c1, c2, c3 = g / below, (size - g) / below, (size + 2 - g) / below
+    rho = (1 - a2 / size) ** 2 * (1 + c1 * b) / (size * (1 - c2 * b) ** 2 * (1 - c3 * b))
+    return 4 + (size + 2) / (size * rho - 1)
+
+
 def combinations(design, names):
     """Cells of the factors `names` as dicts, the first name fastest."""
     if len(set(names)) < len(names):

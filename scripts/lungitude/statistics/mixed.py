@@ -11,14 +11,25 @@ from scipy.sparse.linalg import splu
 
 from lungitude.statistics.design import FormulaDesign
 from lungitude.statistics.frames import (
-    ARM,
     is_factor,
-    levels,
     numbers,
     require_choice,
     require_confidence,
 )
-from lungitude.statistics.linear import LinearFit, independent, listed
+from lungitude.statistics.linear import (
+    LinearFit,
+    independent,
+    joint_df,
+    kenward_roger_df,
+    listed,
+)
+from lungitude.statistics.vital import (
+    columns_of_terms,
+    require_levels,
+    require_two_levels,
+    require_unaliased,
+    vital_factors,
+)
 
 STEP = 1e-30  # of complex-step differentiation: no cancellation, so as small as one likes
 DF = ("satterthwaite", "kenward-roger", "residual", "normal")
@@ -477,26 +488,9 @@ class KenwardRoger:
         traces = np.einsum("iaa->i", parts)
         a1 = traces @ self.w @ traces
         a2 = np.einsum("ij,iab,jba->", self.w, parts, parts)
-        b = (a1 + 6 * a2) / (2 * q)
-        g = ((q + 1) * a1 - (q + 4) * a2) / ((q + 2) * a2)
-        base = 3 * q + 2 * (1 - g)
-        top = 1 + b * g / base
-        low = 1 - b * (q - g) / base
-        lowest = 1 - b * (q + 2 - g) / base
-        rho = (1 - a2 / q) ** 2 * top / (q * low**2 * lowest)
-        df = 4 + (q + 2) / (q * rho - 1)
+        df = kenward_roger_df(q, a1, a2)
         scale = 1.0 if abs(df - 2) < 1e-2 else df * (1 - a2 / q) / (df - 2)  # as pbkrtest
         return scale, df
-
-
-def _joint_df(df):
-    """Denominator df of the mean of squared independent t statistics, as lmerTest."""
-    if len(df) == 1 or np.ptp(df) < 1e-8 or np.isinf(df).all():
-        return float(np.mean(df))
-    if (df <= 2).any():
-        return 2.0
-    ratio = np.where(np.isinf(df), 1.0, df / (df - 2)).sum()
-    return float(2 * ratio / (ratio - len(df)))
 
 
 def type3_rows(design, kept):
@@ -704,7 +698,7 @@ class MixedFit(LinearFit):
             scale, df = self._adjustment.scaled(rows)
             f *= scale
         else:
-            df = _joint_df(self._df(rows))
+            df = joint_df(self._df(rows))
         return pd.DataFrame({"F": [f], "df1": [q], "df2": [df], "p": [_upper_f(f, q, df)]})
 
     def type3(self):
@@ -811,32 +805,14 @@ def refuse_lost(data, design, who):
     These are the factors that interact with one another, those with the name of an arm (TRT01P,
     ARM ...), or a lone factor; of other factors an aliased term is left out with a warning.
     """
-    column = {label: variable.column for label, variable in design.variables.items()}
-    terms = {term: tuple(column[label] for label in term) for term in design.term_labels}
-    vital = {name for name in design.factors if ARM.match(str(name))}
-    for names in terms.values():
-        inside = [name for name in names if name in design.factors]
-        vital |= set(inside) if len(inside) > 1 else set()
-    if not vital and len(design.factors) == 1:
-        vital = set(design.factors)
-    for name in sorted(vital, key=list(design.factors).index):
-        kept = design.factors[name]
-        gone = [level for level in levels(data[name]) if level not in kept]
-        if gone:
-            raise ValueError(
-                f"{who}: no complete row for {name} {', '.join(map(str, gone))} (a value is "
-                "missing in all of its rows); leave these rows out or repair them"
-            )
-        if len(kept) < 2:
-            raise ValueError(f"{who}: {name!r} has one level only, {str(kept[0])!r}")
-        own = [i for i, term in enumerate(design.terms) if terms.get(term) == (name,)]
-        others = [i for i, term in enumerate(design.terms) if name not in terms.get(term, ())]
-        found = independent(design.matrix[:, [*others, *own]])
-        if own and sum(i >= len(others) for i in found) < len(own):
-            raise ValueError(
-                f"{who}: {name!r} is aliased with the other terms of the model; its effect cannot "
-                "be told from theirs"
-            )
+    interacting = set()
+    for names in columns_of_terms(design).values():
+        inside = {name for name in names if name in design.factors}
+        interacting |= inside if len(inside) > 1 else set()
+    for name in vital_factors(design, interacting):
+        require_levels(data, design, name, who)
+        require_two_levels(design, name, who)
+        require_unaliased(design, name, who)
 
 
 def mixed_model(

@@ -10,7 +10,6 @@ from scipy import stats
 from lungitude.statistics.covariance import STRUCTURES, SpatialExponential, Structure
 from lungitude.statistics.design import FormulaDesign
 from lungitude.statistics.frames import (
-    ARM,
     levels,
     numbers,
     require_choice,
@@ -21,7 +20,20 @@ from lungitude.statistics.likelihood import (
     NoVariationError,
     SingularCovarianceError,
 )
-from lungitude.statistics.linear import LinearFit, independent, listed
+from lungitude.statistics.linear import (
+    LinearFit,
+    independent,
+    joint_df,
+    kenward_roger_df,
+    listed,
+)
+from lungitude.statistics.vital import (
+    columns_of_terms,
+    require_levels,
+    require_two_levels,
+    require_unaliased,
+    vital_factors,
+)
 
 DF = (
     "satterthwaite",
@@ -156,7 +168,7 @@ class MMRMFit(LinearFit):
             df = float(self._df(rows).min())
         else:
             vectors = np.linalg.eigh(variance)[1]
-            df = joined_df(self._df(vectors.T @ rows))
+            df = joint_df(self._df(vectors.T @ rows))
         return pd.DataFrame([{"F": f, "df1": size, "df2": df, "p": stats.f.sf(f, size, df)}])
 
     def _kenward_roger(self, rows):
@@ -167,14 +179,8 @@ class MMRMFit(LinearFit):
         traces = np.einsum("pii->p", first)
         a1 = traces @ self.theta_covariance @ traces
         a2 = np.einsum("pij,qji,pq->", first, first, self.theta_covariance, optimize=True)
-        b = (a1 + 6 * a2) / (2 * size)
-        g = ((size + 1) * a1 - (size + 4) * a2) / ((size + 2) * a2)
-        below = 3 * size + 2 * (1 - g)
-        c1, c2, c3 = g / below, (size - g) / below, (size + 2 - g) / below
-        mean = 1 / (1 - a2 / size)
-        spread = 2 / size * (1 + c1 * b) / ((1 - c2 * b) ** 2 * (1 - c3 * b))
-        df = 4 + (size + 2) / (size * spread / (2 * mean**2) - 1)
-        return df / (mean * (df - 2)), df
+        df = kenward_roger_df(size, a1, a2)
+        return df * (1 - a2 / size) / (df - 2), df
 
     def type3(self):
         """Type III tests of the terms: term F df1 df2 p (SAS TYPE3, differences from first)."""
@@ -190,17 +196,6 @@ class MMRMFit(LinearFit):
                 warnings.warn(f"{error}: {':'.join(term)}", stacklevel=2)
             found.append({"term": ":".join(term), **row})
         return pd.DataFrame(found, columns=["term", "F", "df1", "df2", "p"]).astype({"df1": int})
-
-
-def joined_df(each):
-    """One denominator df of several t statistics (Fai & Cornelius 1996; lmerTest)."""
-    each = np.asarray(each, dtype=float)
-    if np.ptp(each) < 1e-8:
-        return float(each.mean())
-    if (each <= 2).any():
-        return 2.0
-    total = float((each / (each - 2)).sum())
-    return 2 * total / (total - len(each)) if total > len(each) else 2.0
 
 
 def adjusted(likelihood, theta, state, spread, second):
@@ -367,12 +362,11 @@ class Problem:
         The arm is whatever interacts with the visit; without such a term, a lone factor.
         """
         design, visit = self.design, self.visit
-        terms, partners = columns_of_terms(design), arms_of(design, visit)
-        for name in sorted(partners, key=list(design.factors).index):
-            kept = design.factors[name]
-            if len(kept) < 2:
-                raise ValueError(f"{WHO}: {name!r} has one level only, {kept[0]!r}")
-            if any({visit, name} <= set(term) for term in terms.values()):
+        terms, partners = columns_of_terms(design).values(), arms_of(design, visit)
+        for name in partners:
+            require_two_levels(design, name, WHO)
+            if any({visit, name} <= set(term) for term in terms):
+                kept = design.factors[name]
                 table = np.zeros((len(kept), len(self.visits)))
                 arms = pd.Categorical(design.rows[name], categories=kept).codes
                 np.add.at(table, (arms, self.positions), 1)
@@ -381,14 +375,7 @@ class Problem:
                         f"{WHO}: {name} {kept[i]} has no observation at {visit} {self.visits[j]}"
                     )
         for name in [*partners, *([visit] if visit in design.factors else [])]:
-            columns = [i for i, term in enumerate(design.terms) if terms.get(term) == (name,)]
-            nuisance = [i for i, t in enumerate(design.terms) if name not in terms.get(t, ())]
-            found = independent(design.matrix[:, [*nuisance, *columns]])
-            if columns and sum(i >= len(nuisance) for i in found) < len(columns):
-                raise ValueError(
-                    f"{WHO}: {name!r} is aliased with the other terms of the model; its effect "
-                    "cannot be told from theirs"
-                )
+            require_unaliased(design, name, WHO)
 
     def likelihood(self, covariance, reml):
         """Set up the likelihood with one covariance structure."""
@@ -506,34 +493,14 @@ class Problem:
         return tables if self.group else tables[None]
 
 
-def columns_of_terms(design):
-    """Columns of the data that each term of a design has: ``C(x):y`` has x and y."""
-    column = {label: variable.column for label, variable in design.variables.items()}
-    return {term: tuple(column[label] for label in term) for term in design.term_labels}
-
-
 def arms_of(design, visit):
-    """Factors that interact with the visit, the arm among them, or have the name of an arm.
-
-    Without any, a lone factor.
-    """
+    """Factors that interact with the visit, the arm among them, or have the name of an arm."""
     terms = columns_of_terms(design).values()
-    found = {name for term in terms if visit in term for name in term if name in design.factors}
-    found |= {name for name in design.factors if ARM.match(str(name))}
-    others = set(design.factors) - {visit}
-    return found - {visit} or (others if len(others) == 1 else set())
-
-
-def _refuse_empty(data, design, visit, group):
-    """Refuse a visit or an arm without a complete row: it would silently leave the model."""
-    for name in dict.fromkeys([visit, *listed(group), *sorted(arms_of(design, visit))]):
-        there = set(design.rows[name].unique())
-        gone = [level for level in levels(data[name]) if level not in there]
-        if gone:
-            raise ValueError(
-                f"{WHO}: no complete row for {name} {', '.join(map(str, gone))} (a value is "
-                "missing in all of its rows); leave these rows out or repair them"
-            )
+    found = {name for term in terms if visit in term for name in term if name != visit}
+    # A lone factor beside the visit is an arm, too.
+    others = [name for name in design.factors if name != visit]
+    named = [name for name in vital_factors(design, found) if name != visit]
+    return named or (others if len(others) == 1 else [])
 
 
 def require_options(covariance, method, df, vcov, confidence):
@@ -695,7 +662,8 @@ def mmrm(
     extra = [subject, visit, *listed(group), *listed(weights), *listed(coordinates)]
     extra = list(dict.fromkeys(extra))
     design = FormulaDesign(data, formula, extra=extra, who=WHO)
-    _refuse_empty(data, design, visit, group)
+    for name in dict.fromkeys([visit, *listed(group), *arms_of(design, visit)]):
+        require_levels(data, design, name, WHO)
     fit = fit_design(
         design,
         design.response,
