@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 
 from lungitude.statistics.covariance import Structure
+from lungitude.statistics.fixed_effects import adjusted
 from lungitude.statistics.likelihood import Likelihood, SingularCovarianceError
 from lungitude.statistics.linear import inference, least_squares
-from lungitude.statistics.mmrm import adjusted
 from lungitude.validation.scenarios import LEVEL, VISITS, draw, generator, truth
 
 MODELS = ("kenward-roger", "kenward-roger-linear", "satterthwaite")
