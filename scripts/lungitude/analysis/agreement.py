@@ -1,12 +1,11 @@
 """Agreement of methods, readers and repeated reads, overall and by stratum."""
 
 import itertools
-import warnings
 
 import numpy as np
 import pandas as pd
 
-from lungitude.analysis.common import ALL, chosen, missing, transform_of, why_not
+from lungitude.analysis.common import ALL, attempted, chosen, missing, transform_of, why_not
 from lungitude.results import Rows
 from lungitude.statistics.accuracy import accuracy, ccc, proportional_bias, repeatability
 from lungitude.statistics.agreement import bland_altman, icc
@@ -187,13 +186,11 @@ def _coefficients(x, y, confidence):
     calls["proportional_bias"] = proportional_bias
     found = {}
     for name, stats in PAIRED.items():
-        try:
-            with warnings.catch_warnings():  # a NaN has its note in the table
-                warnings.simplefilter("ignore")
-                row = calls[name](x, y, confidence=confidence).iloc[0]
-        except ValueError:
+        table, _ = attempted(calls[name], x, y, confidence=confidence)
+        if table is None:  # a NaN has its note in the table
             found.update(dict.fromkeys(stats, np.nan))
             continue
+        row = table.iloc[0]
         for stat in stats:
             plain = stat if stat in row else stat.partition("_")[2]
             found[stat] = float(row[plain])
