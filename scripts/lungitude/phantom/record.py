@@ -30,6 +30,18 @@ TARGETS = {
     "LUNG_HU": ("lung_hu", -930.0, -750.0),
 }
 
+# What it may hold: a quantity that is absent is what the anatomy of the patient happens to be.
+QUANTITIES = {
+    "PI10": ("pi10_mm", 2.0, 6.5),
+    "WA": ("wa_pct", 30.0, 90.0),
+    "BV5": ("bv5_pct", 5.0, 80.0),
+    "FRACDIM": ("fractal_dimension", 0.8, 2.0),
+    "CACS": ("agatston", 0.0, 8000.0),
+    "LVM": ("lvm_g", 50.0, 350.0),
+    "EF": ("ef_pct", 15.0, 85.0),
+    "SV": ("sv_ml", 20.0, 160.0),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Record:
@@ -37,6 +49,8 @@ class Record:
 
     Lengths named ``_mm`` are in the patient; the anatomy itself is drawn in reference coordinates
     (a lung of about 5.5 L), which `scale_xy` and `scale_z` carry to the patient.
+    `quantities` holds what the truth sheet asks of airways, vessels and heart, by the names of
+    `QUANTITIES`; `airways`, `vessels` and `heart` the parameters that meet it.
     `emphysema_spheres` and `trapped_spheres` are lengths of prefixes of the patient's lesion lists,
     None until `render.render` has found those that meet the targets.
     """
@@ -59,6 +73,10 @@ class Record:
     texture_mm: float
     vessel_terminals: int
     body: dict
+    quantities: dict = dataclasses.field(default_factory=dict)
+    airways: dict = None
+    vessels: dict = None
+    heart: dict = None
     scale_xy: float = 1.0
     scale_z: float = 1.0
     breath: dict = None
@@ -108,18 +126,13 @@ def draw(row, section):
         Without scale, breathing and lesion counts.
     """
     usubjid, avisit = str(row["USUBJID"]), str(row["AVISIT"])
-    targets = {}
-    for column, (name, low, high) in TARGETS.items():
-        try:
-            value = float(row[column])
-        except (KeyError, TypeError, ValueError):
-            value = math.nan
-        if not low <= value <= high:
-            raise ValueError(
-                f"{usubjid} {avisit}: {column} of the phantom's truth sheet is "
-                f"{row.get(column)!r}, expected a number from {low:g} to {high:g}"
-            )
-        targets[name] = value
+    whom = f"{usubjid} {avisit}"
+    targets = {name: _number(row, whom, column, *ends) for column, (name, *ends) in TARGETS.items()}
+    quantities = {
+        name: _number(row, whom, column, *ends)
+        for column, (name, *ends) in QUANTITIES.items()
+        if not _absent(row.get(column))
+    }
     options = settings(section)
     rng = stream(options["seed"], usubjid, "body")
     body = {
@@ -136,6 +149,7 @@ def draw(row, section):
         seed=int(options["seed"]),
         body=body,
         **targets,
+        quantities=quantities,
         voxel_mm=tuple(float(mm) for mm in options["voxel_mm"]),
         field_of_view_mm=tuple(float(mm) for mm in options["field_of_view_mm"]),
         noise_hu=float(options["noise_hu"]),
@@ -146,6 +160,23 @@ def draw(row, section):
         texture_mm=float(options["texture_mm"]),
         vessel_terminals=int(options["vessel_terminals"]),
     )
+
+
+def _absent(cell):
+    return cell is None or cell == "" or cell != cell
+
+
+def _number(row, whom, column, low, high):
+    try:
+        value = float(row[column])
+    except (KeyError, TypeError, ValueError):
+        value = math.nan
+    if not low <= value <= high:
+        raise ValueError(
+            f"{whom}: {column} of the phantom's truth sheet is "
+            f"{row.get(column)!r}, expected a number from {low:g} to {high:g}"
+        )
+    return value
 
 
 def to_json(record):
