@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pydicom
 import pytest
-import render_scans
+import render_chest
 import SimpleITK as sitk
 
 from lungitude.phantom import dicom, render
@@ -118,10 +118,10 @@ def test_unknown_fault_and_full_folder_are_refused(scan, hu, tmp_path):
 
 def test_script_writes_each_series_and_plants_the_faults_of_the_sheet(tmp_path):
     output = {"inspiration": str(tmp_path / "hrct_insp"), "expiration": str(tmp_path / "hrct_exp")}
+    output |= {name: str(tmp_path / f"{name}.nii.gz") for name in render_chest.LABELS}
     row = {**ROW, "EMPH_PCT": "10", "FAULT": "hrct_exp:missing_slice"}
-    phantom = {**SECTION, "root": "data/demo", "records": "phantom.tsv"}
-    render_scans.main(
-        SimpleNamespace(params=SimpleNamespace(truth=row, phantom=phantom), output=output)
+    render_chest.main(
+        SimpleNamespace(params=SimpleNamespace(truth=row, phantom=SECTION), output=output)
     )
     steps = {}
     for name in ("hrct_insp", "hrct_exp"):

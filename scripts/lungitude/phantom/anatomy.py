@@ -5,13 +5,11 @@ are positive inside and about a distance near the surface; `render` makes them d
 listed here in order is painted in that order; a new organ is one function and one line.
 """
 
-import functools
 import itertools
 
 import numpy as np
 from scipy import ndimage
 
-from . import raster
 from .record import stream
 
 APEX_MM, BASE_MM, BACK_MM = 127.0, -124.0, 102.0
@@ -72,31 +70,29 @@ def heart(x, y, z, body):
     )
 
 
-_AORTA = np.array(
-    [
-        (-6, -16, -12),
-        (-9, -20, 38),
-        (2, -8, 60),
-        (17, 18, 64),
-        (25, 38, 50),
-        (27, 47, 20),
-        (25, 50, -60),
-        (14, 48, -160),
-    ],
-    dtype=float,
+_AORTA = (
+    (-6.0, -16.0, -12.0),
+    (-9.0, -20.0, 38.0),
+    (2.0, -8.0, 60.0),
+    (17.0, 18.0, 64.0),
+    (25.0, 38.0, 50.0),
+    (27.0, 47.0, 20.0),
+    (25.0, 50.0, -60.0),
+    (14.0, 48.0, -160.0),
 )
 
 
 def aorta(x, y, z):
     """Depth in the aorta: root, arch and the descending part to the left of the spine."""
-    depth = np.full(np.broadcast(x, y, z).shape, -1e3)
-    # The descending part is nearly upright: segments only ever matter in their own range of z.
+    depth = None
     for number, (p, q) in enumerate(itertools.pairwise(_AORTA)):
-        u = q - p
-        t = ((x - p[0]) * u[0] + (y - p[1]) * u[1] + (z - p[2]) * u[2]) / (u @ u)
+        u = [b - a for a, b in zip(p, q, strict=True)]
+        dx, dy, dz = x - p[0], y - p[1], z - p[2]
+        t = (dx * u[0] + dy * u[1] + dz * u[2]) / sum(side * side for side in u)
         t = np.clip(t, 0.0, 1.0)
-        d2 = (x - p[0] - t * u[0]) ** 2 + (y - p[1] - t * u[1]) ** 2 + (z - p[2] - t * u[2]) ** 2
-        depth = np.maximum(depth, (15.0 if number < 3 else 12.5) - np.sqrt(d2))
+        d2 = (dx - t * u[0]) ** 2 + (dy - t * u[1]) ** 2 + (dz - t * u[2]) ** 2
+        inside = (15.0 if number < 3 else 12.5) - np.sqrt(d2)
+        depth = inside if depth is None else np.maximum(depth, inside)
     return depth
 
 
@@ -137,13 +133,18 @@ def _hemithorax(x, y, z, side, body):
     return (1.0 - (across + _power(up)) ** 0.4) * 72.0
 
 
-def mediastinum(x, y, z, body):
-    """Depth in what parts the lungs: junction line, great vessels, heart, spine."""
+def mediastinum(x, y, z, body, in_heart=None, in_aorta=None):
+    """Depth in what parts the lungs: junction line, great vessels, heart, spine.
+
+    `in_heart` and `in_aorta` are `heart` and `aorta` at the points, if known.
+    """
+    in_heart = heart(x, y, z, body) if in_heart is None else in_heart
+    in_aorta = aorta(x, y, z) if in_aorta is None else in_aorta
     depth = np.minimum(4.5 - np.abs(x), torso(x, y, z) - 12.0)  # the junction of both pleurae
     depth = np.maximum(depth, _ellipse(x, y - 3.0, 30.0, 46.0))
     depth = np.maximum(depth, _ellipse(x, y - 66.0, 24.0, 22.0))
-    depth = -_soft_min(-depth, -(heart(x, y, z, body) + 4.0), 14.0)
-    return np.maximum(depth, aorta(x, y, z) + 2.0)
+    depth = -_soft_min(-depth, -(in_heart + 4.0), 14.0)
+    return np.maximum(depth, in_aorta + 2.0)
 
 
 def lung(x, y, z, side, body, between=None):
@@ -153,6 +154,13 @@ def lung(x, y, z, side, body, between=None):
     cage = _soft_min(_hemithorax(x, y, z, side, body), side * x, 4.0)
     cage = _soft_min(cage, z - diaphragm(x, y, side, body["dome_mm"]), 8.0)
     return _soft_min(cage, -between, 8.0)
+
+
+def lungs(x, y, z, body, between=None):
+    """Depth in the nearer lung; `between` is `mediastinum` at the points, if known."""
+    if between is None:
+        between = mediastinum(x, y, z, body)
+    return np.maximum(*(lung(x, y, z, side, body, between) for side in (_RIGHT, _LEFT)))
 
 
 def abdomen(x, y, z, body):
@@ -185,186 +193,16 @@ def lobe_labels(right, left, oblique, horizontal, lingula):
 def texture(record, points):
     """Smooth random field of unit variance at reference points; the same at each visit.
 
-    points : tuple of three arrays of equal shape, mm.
+    points : tuple of three arrays that broadcast, mm.
     """
     step = record.texture_mm
-    low = np.array([-175.0, -125.0, -190.0])
+    low = (-175.0, -125.0, -190.0)
     shape = np.ceil(np.array([350.0, 250.0, 360.0]) / step).astype(int) + 1
     rng = stream(record.seed, record.usubjid, "texture", f"{step:g}")
     lattice = ndimage.gaussian_filter(rng.standard_normal(tuple(shape)), 1.1, mode="wrap")
     lattice /= lattice.std()
-    index = [(p - origin) / step for p, origin in zip(points, low, strict=True)]
+    index = [
+        (p - origin) / step for p, origin in zip(np.broadcast_arrays(*points), low, strict=True)
+    ]
     # Trilinear weights average neighbours; the factor gives back the variance that this costs.
     return 1.10 * ndimage.map_coordinates(lattice, index, order=1, mode="grid-wrap")
-
-
-# start, end, radius, generation; 0 trachea, 1 main bronchi
-_AIRWAYS = (
-    ((0, 8, 165), (1, 20, 44), 8.6, 0),
-    ((1, 20, 44), (-30, 23, 22), 7.0, 1),
-    ((1, 20, 44), (42, 27, 12), 6.3, 1),
-    ((-30, 23, 22), (-54, 16, 40), 4.8, 2),
-    ((-30, 23, 22), (-42, 23, -6), 5.6, 2),
-    ((42, 27, 12), (60, 6, 26), 4.8, 2),
-    ((42, 27, 12), (57, 40, -30), 4.8, 2),
-    ((-42, 23, -6), (-64, -18, -24), 3.6, 3),
-    ((-42, 23, -6), (-58, 38, -42), 4.6, 3),
-    ((60, 6, 26), (72, -24, -4), 3.2, 3),
-    ((-54, 16, 40), (-62, 4, 72), 3.4, 3),
-    ((-54, 16, 40), (-78, -18, 40), 3.0, 3),
-    ((-54, 16, 40), (-76, 40, 52), 3.0, 3),
-    ((60, 6, 26), (66, 6, 66), 3.4, 3),
-    ((60, 6, 26), (76, 36, 48), 3.0, 3),
-    ((-58, 38, -42), (-66, 54, -84), 3.2, 4),
-    ((-58, 38, -42), (-88, 18, -70), 3.0, 4),
-    ((57, 40, -30), (66, 56, -80), 3.2, 4),
-    ((57, 40, -30), (90, 24, -66), 3.0, 4),
-)
-AIRWAY_FIELDS = ("p0", "p1", "radius", "wall", "generation")
-
-
-def airways(record):
-    """Segment table of the airways in reference mm: arrays named by `AIRWAY_FIELDS`."""
-    radius = np.array([row[2] for row in _AIRWAYS])
-    return {
-        "p0": np.array([row[0] for row in _AIRWAYS], dtype=float),
-        "p1": np.array([row[1] for row in _AIRWAYS], dtype=float),
-        "radius": radius,
-        "wall": 0.5 + 0.12 * radius,
-        "generation": np.array([row[3] for row in _AIRWAYS]),
-    }
-
-
-_TREES = {
-    # name: side, trunk from, trunk to (the hilum)
-    "artery right": (_RIGHT, (-8, 2, 26), (-42, 14, 10)),
-    "artery left": (_LEFT, (6, -2, 32), (46, 16, 24)),
-    "vein right": (_RIGHT, (-6, 14, -8), (-44, 6, -8)),
-    "vein left": (_LEFT, (12, 14, -6), (50, 8, -2)),
-}
-
-
-@functools.lru_cache(maxsize=4)
-def _vessel_trees(seed, usubjid, body_items, terminals):
-    body = dict(body_items)
-    parts = []
-    for number, (name, (side, start, end)) in enumerate(_TREES.items()):
-        rng = stream(seed, usubjid, name)
-        ends, _ = _points_in_lung(
-            rng,
-            body,
-            terminals,
-            (side,),
-            lambda rng, n: np.full(n, 3.0),
-            lambda radius: radius,
-            lambda x, y, z: 1.0,
-        )
-        p0, p1, leaves = raster.grow(np.array([start, end], dtype=float), ends, 0.25)
-        keep = leaves > 0
-        parts.append((p0[keep], p1[keep], leaves[keep], np.full(keep.sum(), number)))
-    p0, p1, leaves, tree = (np.concatenate(part) for part in zip(*parts, strict=True))
-    # Murray: cubes of the radii add up, from 7 mm at the trunk.
-    radius = 7.0 * np.cbrt(leaves / terminals)
-    return {"p0": p0, "p1": p1, "radius": radius, "leaves": leaves, "tree": tree}
-
-
-def vessels(record):
-    """Segment table of arteries and veins in reference mm: p0 p1 radius leaves tree."""
-    return _vessel_trees(
-        record.seed, record.usubjid, tuple(sorted(record.body.items())), record.vessel_terminals
-    )
-
-
-def bifurcations(record, min_radius_mm=1.2):
-    """Forks of the vessels whose parent is at least this thick, reference mm, (n, 3)."""
-    tree = vessels(record)
-    thick = (tree["radius"] >= min_radius_mm) & (tree["leaves"] < record.vessel_terminals)
-    long = np.linalg.norm(tree["p1"] - tree["p0"], axis=1) > 2.0
-    forks = tree["p1"][thick & long & (tree["leaves"] > 1)]
-    inside = np.maximum(lung(*forks.T, _RIGHT, record.body), lung(*forks.T, _LEFT, record.body))
-    return forks[inside > 3.0]
-
-
-def _points_in_lung(rng, body, count, sides, draw_radius, clearance, preference):
-    """Random points as deep in the lungs as their radius asks, thinned by a preference of 0 to 1.
-
-    The points come in the order of the stream, so a longer list begins with the shorter one.
-    """
-    low, high = np.array([-135.0, -85.0, -125.0]), np.array([135.0, 90.0, 127.0])
-    if len(sides) == 1:
-        low[0], high[0] = (low[0], 0.0) if sides[0] == _RIGHT else (0.0, high[0])
-    centres, radii, found = [], [], 0
-    while found < count:
-        points = rng.uniform(low, high, (_BATCH, 3))
-        radius = draw_radius(rng, _BATCH)
-        keep = rng.uniform(size=_BATCH) < preference(*points.T)
-        points, radius = points[keep], radius[keep]
-        between = mediastinum(*points.T, body)
-        depth = functools.reduce(
-            np.maximum, (lung(*points.T, side, body, between) for side in sides)
-        )
-        deep = depth > clearance(radius)
-        centres.append(points[deep])
-        radii.append(radius[deep])
-        found += int(deep.sum())
-    return np.concatenate(centres)[:count], np.concatenate(radii)[:count]
-
-
-def _patchiness(rng):
-    """Smooth field of about -1 to 1 over the lungs: where a patient's disease sits."""
-    waves = rng.normal(scale=1.0 / 45.0, size=(6, 3))
-    phases = rng.uniform(0.0, 2.0 * np.pi, 6)
-
-    def field(x, y, z):
-        total = sum(
-            np.cos(k[0] * x + k[1] * y + k[2] * z + p) for k, p in zip(waves, phases, strict=True)
-        )
-        return total / np.sqrt(6.0)
-
-    return field
-
-
-@functools.lru_cache(maxsize=8)
-def _lesions(seed, usubjid, body_items, kind, count):
-    rng = stream(seed, usubjid, kind)
-    patchy = _patchiness(rng)
-    small, large, room, slope, contrast = _LESIONS[kind]
-
-    def preference(x, y, z):
-        return np.exp(contrast * (patchy(x, y, z) - 1.5) + slope * z - abs(slope) * 120.0)
-
-    return _points_in_lung(
-        rng,
-        dict(body_items),
-        count,
-        (_RIGHT, _LEFT),
-        lambda rng, n: rng.uniform(small, large, n),
-        lambda radius: room * radius,
-        preference,
-    )
-
-
-# smallest and largest radius (mm), share of the radius kept from the pleura; of the logarithm of
-# the preference, slope with height and contrast between the patient's better and worse parts
-_LESIONS = {
-    "emphysema": (2.8, 7.5, 1.0, 1.3 / 120.0, 0.9),  # centrilobular, apical
-    "trapped": (6.0, 13.0, 0.2, -0.4 / 120.0, 0.5),  # whole lobules, somewhat basal
-}
-
-
-def lesions(record, kind, count):
-    """First `count` lesions of a patient: centres (n, 3) and radii (n,), reference mm.
-
-    Parameters
-    ----------
-    kind : str
-        ``emphysema`` or ``trapped``.
-    count : int
-        A visit shows a prefix of one list, so more disease contains less, voxel for voxel.
-    """
-    body = tuple(sorted(record.body.items()))
-    length = 1500  # few lengths, so that lists are made once
-    while length < count:
-        length *= 3
-    centres, radii = _lesions(record.seed, record.usubjid, body, kind, length)
-    return centres[:count], radii[:count]

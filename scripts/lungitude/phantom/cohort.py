@@ -302,26 +302,29 @@ def _numbers(array, decimals):
 
 def _scans(trial, seed, cohort, name):
     spec, tests = trial.content["scans"], trial.content["attrition"]["tests"]
+    structures = [column for columns in spec["labels"].values() for column in columns]
     rows = []
     for i in imaging_order(trial, seed, cohort):
         for v, visit in enumerate(trial.content["visits"]):
+            place = {"trial": name, "subject": cohort.subjects[i], "visit": visit["path"]}
             for series in spec["series"]:
                 needed = [t for t in tests if series in tests[t].get("series", [])]
                 if cohort.attended[i, v] and all(cohort.tested[t][i, v] for t in needed):
-                    path = spec["path"].format(
-                        trial=name, subject=cohort.subjects[i], visit=visit["path"], series=series
-                    )
-                    rows.append(
-                        (
-                            cohort.subjects[i],
-                            visit["name"],
-                            series,
-                            path,
-                            None,
-                            str(cohort.dates[i, v]),
-                        )
-                    )
-    return pd.DataFrame(rows, columns=["USUBJID", "AVISIT", "SERIES", "PATH", "LABELS", "ADT"])
+                    labels = {
+                        column: spec["labels_path"].format(**place, structure=column.lower())
+                        for column in spec["labels"].get(series, [])
+                    }
+                    row = {
+                        "USUBJID": cohort.subjects[i],
+                        "AVISIT": visit["name"],
+                        "SERIES": series,
+                        "PATH": spec["path"].format(**place, series=series),
+                        **labels,
+                        "ADT": str(cohort.dates[i, v]),
+                    }
+                    rows.append(row)
+    columns = ["USUBJID", "AVISIT", "SERIES", "PATH", *structures, "ADT"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _measurements(trial, cohort):

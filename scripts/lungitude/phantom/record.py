@@ -11,6 +11,9 @@ import numpy as np
 DEFAULTS = {
     "seed": 20240,
     "voxel_mm": [2.0, 2.0, 2.0],
+    "expiration_voxel_mm": None,
+    "calcium_voxel_mm": [0.8, 0.8, 3.0],
+    "gated_voxel_mm": [1.5, 1.5, 3.0],
     "field_of_view_mm": [340.0, 250.0],
     "noise_hu": 20.0,
     "noise_cutoff": 0.25,
@@ -42,6 +45,14 @@ QUANTITIES = {
     "SV": ("sv_ml", 20.0, 160.0),
 }
 
+_TUPLES = (
+    "voxel_mm",
+    "expiration_voxel_mm",
+    "calcium_voxel_mm",
+    "gated_voxel_mm",
+    "field_of_view_mm",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Record:
@@ -51,6 +62,11 @@ class Record:
     (a lung of about 5.5 L), which `scale_xy` and `scale_z` carry to the patient.
     `quantities` holds what the truth sheet asks of airways, vessels and heart, by the names of
     `QUANTITIES`; `airways`, `vessels` and `heart` the parameters that meet it.
+    `breath` is the field between full inspiration, at which the anatomy is drawn, and expiration;
+    `inflation`, None at full inspiration, the one between it and a shallower inspiration, with
+    `inflation_ratio` of the volume.
+    `protocol` to `contrast` are the scanner's part beside voxel, point spread and noise: HU drift
+    of air and of blood, tube voltage, slice thickness if it is not the voxel's height.
     `emphysema_spheres` and `trapped_spheres` are lengths of prefixes of the patient's lesion lists,
     None until `render.render` has found those that meet the targets.
     """
@@ -77,9 +93,20 @@ class Record:
     airways: dict = None
     vessels: dict = None
     heart: dict = None
+    expiration_voxel_mm: tuple = None
+    calcium_voxel_mm: tuple = (0.8, 0.8, 3.0)
+    gated_voxel_mm: tuple = (1.5, 1.5, 3.0)
+    protocol: str = ""
+    slice_mm: float = None
+    air_offset_hu: float = 0.0
+    blood_offset_hu: float = 0.0
+    kv: float = 120.0
+    contrast: bool = False
     scale_xy: float = 1.0
     scale_z: float = 1.0
     breath: dict = None
+    inflation: dict = None
+    inflation_ratio: float = 1.0
     emphysema_spheres: int = None
     trapped_spheres: int = None
 
@@ -87,6 +114,10 @@ class Record:
     def scale(self):
         """Millimetres in the patient of one reference millimetre along x, y, z."""
         return np.array([self.scale_xy, self.scale_xy, self.scale_z])
+
+    def voxel_of(self, phase):
+        """Voxel along x, y, z of the scan of a phase, ``insp`` or ``exp``."""
+        return (self.expiration_voxel_mm if phase == "exp" else None) or self.voxel_mm
 
 
 def stream(seed, usubjid, structure, *more):
@@ -142,6 +173,8 @@ def draw(row, section):
         "dome_mm": float(rng.uniform(52.0, 64.0)),
         "heart": float(rng.uniform(0.94, 1.08)),
         "heart_turn": float(rng.uniform(-0.1, 0.1)),
+        # Share of emphysema that is paraseptal, of the volume of all lesions.
+        "paraseptal": float(rng.beta(1.2, 4.0)),
     }
     return Record(
         usubjid=usubjid,
@@ -150,8 +183,7 @@ def draw(row, section):
         body=body,
         **targets,
         quantities=quantities,
-        voxel_mm=tuple(float(mm) for mm in options["voxel_mm"]),
-        field_of_view_mm=tuple(float(mm) for mm in options["field_of_view_mm"]),
+        **{name: _triple(options[name]) for name in _TUPLES},
         noise_hu=float(options["noise_hu"]),
         noise_cutoff=float(options["noise_cutoff"]),
         kernel_sigma_mm=float(options["kernel_sigma_mm"]),
@@ -160,6 +192,10 @@ def draw(row, section):
         texture_mm=float(options["texture_mm"]),
         vessel_terminals=int(options["vessel_terminals"]),
     )
+
+
+def _triple(numbers):
+    return None if numbers is None else tuple(float(mm) for mm in numbers)
 
 
 def _absent(cell):
@@ -187,6 +223,6 @@ def to_json(record):
 def from_json(text):
     """Record from the text of `to_json`."""
     fields = json.loads(text)
-    for name in ("voxel_mm", "field_of_view_mm"):
-        fields[name] = tuple(fields[name])
+    for name in _TUPLES:
+        fields[name] = _triple(fields[name])
     return Record(**fields)
