@@ -1,0 +1,85 @@
+"""The same airways at two visits: branches matched through the registration of the scans."""
+
+import numpy as np
+from scipy import optimize
+
+from lungitude.biomarkers.airways import used
+
+ASIDE_MM = 4.0  # between the axes, registration error included
+MIN_COS = 0.8  # 37 degrees between the axes
+DIAMETER_RATIO = 2.0
+_NO_PAIR = 1e6
+
+
+def match_branches(baseline_branches, followup_branches, transform):
+    """Match branches of two visits, and mark those that both summaries are to use.
+
+    Parameters
+    ----------
+    baseline_branches, followup_branches : DataFrame
+        Of `airways.airway_branches`.
+    transform : object
+        ``apply_points`` maps points (n, 3) of the baseline, LPS mm, to the follow-up, as
+        `registration.register` with the baseline fixed gives it.
+
+    Returns
+    -------
+    baseline, followup : DataFrame
+        Rows of the two tables that belong together, in the same order; with ``distance_mm``
+        between the axes after registration, and ``used``: measured at both visits, and counted by
+        `airways.used` with the generation of the baseline and the mean inner perimeter of both
+        visits.
+
+    Notes
+    -----
+    A pair must lie within 4 mm across and half a branch along the axis, point the same way within
+    37 degrees (or the opposite one, where a generation is unknown and with it what is ahead) and
+    not differ twofold in lumen diameter. Pairs are one to one, at the least sum of squared
+    distances (half of those along the axis, where the middle of a branch is vague). The mean of
+    both visits decides on the perimeter because a limit on one of them alone would turn its noise
+    into change.
+    """
+    first, second = baseline_branches, followup_branches
+    pairs, aside = _pairs(first, second, transform)
+    rows = []
+    for table, index in zip(
+        (first, second), zip(*pairs, strict=True) if pairs else ((), ()), strict=True
+    ):
+        part = table.iloc[list(index)].reset_index(drop=True)
+        part["distance_mm"] = aside
+        part.attrs = dict(table.attrs)
+        rows.append(part)
+    mean = 0.5 * (rows[0]["perimeter_mm"] + rows[1]["perimeter_mm"])  # NaN where one isn't measured
+    both = used(rows[0].assign(perimeter_mm=mean), first)
+    for part in rows:
+        part["used"] = both
+    return rows[0], rows[1]
+
+
+def _pairs(first, second, transform):
+    """Return index pairs and their distances across the axis."""
+    if not len(first) or not len(second):
+        return [], np.zeros(0)
+    names = (["x_mm", "y_mm", "z_mm"], ["tangent_x", "tangent_y", "tangent_z"])
+    (here, along), (there, axis) = (
+        tuple(table[n].to_numpy(float) for n in names) for table in (first, second)
+    )
+    moved = np.asarray(transform.apply_points(np.concatenate((here, here + along, here - along))))
+    middle, ahead, behind = moved.reshape(3, -1, 3)
+    along = ahead - behind
+    along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
+    gap = there[None] - middle[:, None]
+    down = (gap * axis[None]).sum(axis=2)
+    across = np.sqrt(np.maximum((gap**2).sum(axis=2) - down**2, 0.0))
+    reach = 0.5 * np.maximum.outer(first["length_mm"].to_numpy(), second["length_mm"].to_numpy())
+    cos = along @ axis.T
+    unknown, vague = (t["generation"].isna().to_numpy() for t in (first, second))
+    cos = np.where(unknown[:, None] | vague, np.abs(cos), cos)
+    allowed = (across <= ASIDE_MM) & (np.abs(down) <= reach) & (cos >= MIN_COS)
+    wide, wider = (np.log(t["lumen_diameter_mm"].to_numpy(float)) for t in (first, second))
+    allowed &= ~(np.abs(wide[:, None] - wider[None]) > np.log(DIAMETER_RATIO))  # NaN is allowed
+    cost = np.where(allowed, across**2 + 0.5 * down**2, _NO_PAIR)
+    found = [
+        (i, j) for i, j in zip(*optimize.linear_sum_assignment(cost), strict=True) if allowed[i, j]
+    ]
+    return found, np.array([across[i, j] for i, j in found])
