@@ -64,7 +64,10 @@ def _imported(path):
                 package = path.relative_to(SCRIPTS).parent.parts
                 package = package[: len(package) - node.level + 1]
                 base = ".".join([*package, *filter(None, [base])])
-            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+            # A package only hands names on: what is taken from it is the module, if it is one.
+            names = [f"{base}.{alias.name}" for alias in node.names]
+            if not all(map(_files_of, names)):
+                names.append(base)
         else:
             continue
         for name in names:
@@ -75,15 +78,15 @@ def _imported(path):
 
 
 def _files_of(name):
-    """Return the files of a dotted module name of the library; packages count on the way."""
+    """Return the file of a dotted module name of the library, none if there is no such module.
+
+    Packages on the way don't count: they only hand on names of their modules.
+    """
     parts = name.split(".")
     if parts[0] != "lungitude":
         return []
-    files = []
-    for depth in range(1, len(parts) + 1):
-        stem = SCRIPTS.joinpath(*parts[:depth])
-        files += [p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()]
-    return files
+    stem = SCRIPTS.joinpath(*parts)
+    return [p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()]
 
 
 def digest_of(*paths):
