@@ -13,7 +13,7 @@ define run
 	@$(BIN)/lungitude summary $(1)
 endef
 
-.PHONY: demo paper public test lint lock clean validate-statistics benchmarks
+.PHONY: demo paper public test lint lock clean validate-statistics validate-imaging benchmarks
 demo: .venv/imaging.done
 	$(call run,demo)
 
@@ -29,6 +29,10 @@ test: .venv/dev.done
 # About an hour of one core; what is finished is kept, so that a stopped run goes on.
 validate-statistics: .venv/tables.done
 	$(BIN)/snakemake validate_statistics --cores $(CORES) --logger lungitude --quiet all --no-hooks --configfile config/paper/config.yaml
+
+# Half an hour of two cores, in blocks that are kept, too.
+validate-imaging: .venv/imaging.done
+	$(BIN)/snakemake validate_imaging --cores $(CORES) --logger lungitude --quiet all --no-hooks --configfile config/paper/config.yaml
 
 benchmarks: .venv/tables.done
 	$(BIN)/python benchmarks/statistics.py

@@ -1,6 +1,7 @@
-# Operating characteristics of the statistics, by simulation; the same whatever the trial.
+# Operating characteristics of the statistics by simulation, and agreement of the imaging with its
+# truth on random phantoms; the same whatever the trial.
 # Finished blocks are kept, so that a run that was stopped goes on.
-from lungitude.validation import scenarios
+from lungitude.validation import imaging_cases, scenarios
 
 VALIDATION = "results/validation/statistics"
 SIMULATED = [
@@ -56,3 +57,56 @@ rule gather_validation:
         code=code("gather_validation"),
     script:
         "../scripts/gather_validation.py"
+
+
+MEASURED = [
+    f"results/validation/imaging/{part}/{block}.parquet"
+    for part in imaging_cases.PARTS
+    for block in range(imaging_cases.BLOCKS)
+]
+
+
+rule validate_imaging:
+    input:
+        MEASURED,
+        "docs/validation/imaging.md",
+
+
+rule validate_cases:
+    """Measure one part of a block of random phantoms."""
+    output:
+        block="results/validation/imaging/{part}/{block}.parquet",
+    log:
+        "results/validation/logs/imaging/{part}/{block}.log",
+    wildcard_constraints:
+        part=r"[a-z]+",
+        block=r"\d+",
+    conda:
+        "../envs/imaging.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        code=lambda wildcards: code(f"validate_{wildcards.part}"),
+    script:
+        "../scripts/validate_{wildcards.part}.py"
+
+
+rule gather_imaging:
+    """Summarise the measured phantoms, and write the document."""
+    input:
+        MEASURED,
+    output:
+        table="docs/validation/imaging.tsv",
+        document="docs/validation/imaging.md",
+    log:
+        "results/validation/logs/gather_imaging.log",
+    conda:
+        "../envs/imaging.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code("gather_imaging"),
+    script:
+        "../scripts/gather_imaging.py"

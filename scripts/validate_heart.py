@@ -1,0 +1,16 @@
+"""Measure hearts and coronary calcium of a block of random cases, with their truths."""
+
+from lungitude import tables
+from lungitude.job import job_log
+from lungitude.validation import imaging_heart, imaging_rows
+
+
+def main(job):
+    """Write one row a number; see `imaging_cases.COLUMNS`."""
+    table = imaging_rows.block(int(job.wildcards.block), "heart", imaging_heart.measure)
+    tables.write_parquet(table, job.output.block)
+
+
+if __name__ == "__main__":
+    with job_log(snakemake):
+        main(snakemake)
