@@ -1,6 +1,7 @@
 # The trial, checked as a whole before any job starts, and what rules ask of it. No rules here.
 # The figures of a run never depend on the number of cores: each kernel library gets one thread.
 import functools
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -76,14 +77,66 @@ def scan_path(wildcards):
 def scan_state(wildcards, input):
     """Number, size and date of a scan's files; those of the phantom are made by a job."""
     if PHANTOM and Path(input.scan).is_relative_to(PHANTOM["root"]):
-        return "made by render_scans"
+        return "made by the run"
     return provenance.fingerprint(input.scan)
 
 
+CHEST_STRUCTURES = ("AIRWAYS", "VESSELS")
+
+
+def labelled_columns(wildcards):
+    """Which structures of the chest a visit has label maps of."""
+    scan = (wildcards.subject, wildcards.visit, IMAGING.get("inspiration"))
+    return [c for c in CHEST_STRUCTURES if isinstance(SCAN_OF.at[scan, c], str)]
+
+
+def structures(wildcards):
+    """Their label maps, in the same order."""
+    return [structure(column)(wildcards) for column in labelled_columns(wildcards)]
+
+
+def prm_of_visit(wildcards):
+    """The map of the classes of the lung, where the visit has an expiration."""
+    visit = (wildcards.subject, wildcards.visit)
+    return (
+        [f"{RESULTS}/visit/{'/'.join(visit)}/prm/prm.nii.gz"] if visit in PAIRED else []
+    )
+
+
+def baseline_airways(wildcards):
+    """Record and branches of the patient's baseline, for the airways of a follow-up."""
+    scan = (wildcards.subject, TRIAL.baseline["path"], wildcards.series)
+    if VISITS[wildcards.visit]["baseline"] or scan not in SCAN_OF.index:
+        return []
+    if not isinstance(SCAN_OF.at[scan, "AIRWAYS"], str):
+        return []
+    folder = f"{RESULTS}/visit/{'/'.join(scan)}"
+    return [f"{folder}/scan.json", f"{folder}/branches.tsv"]
+
+
+def psf_of(wildcards):
+    """The point spread of a series in mm, if config.yaml declares it."""
+    return IMAGING["series"][wildcards.series].get("psf_mm")
+
+
 def scan_labels(wildcards):
-    """The label map of other software for a scan, if scans.tsv names one."""
+    """The label map of the lungs of other software for a scan, if scans.tsv names one."""
     labels = SCAN_OF.at[(*wildcards,), "LABELS"]
     return [str(SCANS_ROOT / labels)] if isinstance(labels, str) else []
+
+
+def structure(column):
+    """The label map of a structure on the series that it is measured on."""
+
+    def path(wildcards):
+        scan = (
+            wildcards.subject,
+            wildcards.visit,
+            IMAGING.get(trials.STRUCTURES[column]),
+        )
+        return str(SCANS_ROOT / SCAN_OF.at[scan, column])
+
+    return path
 
 
 def identity(wildcards):
@@ -111,12 +164,26 @@ FOLLOWED = [
 ]
 
 
-def per_scan(name):
-    """A file of every scan."""
+HEART_SERIES = {IMAGING.get("calcium"), IMAGING.get("gated")}
+
+
+def per_scan(name, chosen=lambda scan: True):
+    """A file of every scan that is chosen."""
     return [
         f"{RESULTS}/visit/{scan.USUBJID}/{scan.visit}/{scan.SERIES}/{name}"
         for scan in SCANS.itertuples()
+        if chosen(scan)
     ]
+
+
+def per_chest(name):
+    """A file of every scan of the lungs."""
+    return per_scan(name, lambda scan: scan.SERIES not in HEART_SERIES)
+
+
+def per_structure(column, name):
+    """A file of every scan with a label map of a structure."""
+    return per_scan(name, lambda scan: isinstance(getattr(scan, column), str))
 
 
 def per_pair(name):
@@ -151,6 +218,14 @@ def phantom_truth(wildcards):
     """The row of the phantom's sheet that a visit's scans are made from."""
     frame = phantom_records()
     return frame.loc[(wildcards.subject, VISITS[wildcards.visit]["name"])].to_dict()
+
+
+# Where the files of the phantom lie is the rules' matter.
+PHANTOM_SETTINGS = {
+    key: value
+    for key, value in (PHANTOM or {}).items()
+    if key not in ("root", "records")
+}
 
 
 @functools.cache
@@ -262,12 +337,77 @@ def parameter_rows():
     return [{k: v for k, v in row.items() if v == v} for row in rows]
 
 
+def compared():
+    """Patients whose visits are compared: those with an inspiration."""
+    return list(dict.fromkeys(subject for subject, _ in INSPIRED))
+
+
+def visits_of(name, column=None):
+    """A file of each inspiration of a patient, by the path of the visit."""
+
+    def files(wildcards):
+        series = IMAGING.get("inspiration")
+        return [
+            f"{RESULTS}/visit/{scan.USUBJID}/{scan.visit}/{series}/{name}"
+            for scan in SCANS.itertuples()
+            if scan.USUBJID == wildcards.subject
+            and scan.SERIES == series
+            and (column is None or isinstance(getattr(scan, column), str))
+        ]
+
+    return files
+
+
+def changes_of(name):
+    """A file of each follow-up of a patient that is registered to the baseline."""
+    return lambda wildcards: [
+        f"{RESULTS}/subject/{subject}/{visit}_to_baseline/{name}"
+        for subject, visit in FOLLOWED
+        if subject == wildcards.subject
+    ]
+
+
+def per_subject(name):
+    """A file of every patient whose visits are compared."""
+    return [f"{RESULTS}/subject/{subject}/{name}" for subject in compared()]
+
+
+def pictures():
+    """Pictures of what was measured, beside those of quality and registration."""
+    return [
+        *per_scan(
+            "chest.png",
+            lambda scan: any(
+                isinstance(getattr(scan, c), str) for c in CHEST_STRUCTURES
+            ),
+        ),
+        *per_structure("AIRWAYS", "airways.png"),
+        *per_structure("CORONARY", "calcium.png"),
+        *per_structure("HEART", "ventricle.png"),
+    ]
+
+
+def biomarkers():
+    """The tables of measures, by the name that MEASURE of parameters.tsv uses."""
+    return {
+        "parenchyma": [*per_chest("parenchyma.tsv"), *per_subject("parenchyma.tsv")],
+        "airways": [
+            *per_structure("AIRWAYS", "airways.tsv"),
+            *per_subject("airways.tsv"),
+        ],
+        "vessels": per_structure("VESSELS", "vessels.tsv"),
+        "calcium": per_structure("CORONARY", "calcium.tsv"),
+        "ventricle": per_structure("HEART", "ventricle.tsv"),
+        "prm": per_pair("prm/prm.tsv"),
+    }
+
+
 def imaging_files():
     """All that is made of scans, before anything of the cohort."""
     return [
-        *per_scan("parenchyma.tsv"),
-        *per_scan("quality.tsv"),
-        *per_pair("prm/prm.tsv"),
+        *itertools.chain(*biomarkers().values()),
+        *pictures(),
+        *per_chest("quality.tsv"),
         *per_change("registration.json"),
     ]
 

@@ -1,28 +1,50 @@
 # From what scans.tsv names to images in HU with a record of what they are.
 if PHANTOM:
+    MADE = f"{PHANTOM['root']}/{{subject}}/{{visit}}"
 
-    rule render_scans:
-        """Make the DICOM series of one visit of a phantom patient."""
+    rule render_chest:
+        """Make the DICOM series of the lungs of one visit of a phantom patient, and true labels."""
         output:
-            inspiration=directory(
-                f"{PHANTOM['root']}/{{subject}}/{{visit}}/{IMAGING['inspiration']}"
-            ),
-            expiration=directory(
-                f"{PHANTOM['root']}/{{subject}}/{{visit}}/{IMAGING['expiration']}"
-            ),
+            inspiration=directory(f"{MADE}/{IMAGING['inspiration']}"),
+            expiration=directory(f"{MADE}/{IMAGING['expiration']}"),
+            airways=f"{MADE}/labels/airways.nii.gz",
+            vessels=f"{MADE}/labels/vessels.nii.gz",
         log:
-            "<results>/logs/render_scans/{subject}_{visit}.log",
+            "<results>/logs/render_chest/{subject}_{visit}.log",
         conda:
             "../envs/imaging.yaml"
         resources:
-            mem_mb=2000,
+            mem_mb=3000,
             runtime=10,
         params:
             truth=phantom_truth,
-            phantom=PHANTOM,
-            code=code("render_scans"),
+            phantom=PHANTOM_SETTINGS,
+            code=code("render_chest"),
         script:
-            "../scripts/render_scans.py"
+            "../scripts/render_chest.py"
+
+    if {"calcium", "gated"} <= set(IMAGING):
+
+        rule render_heart:
+            """Make the DICOM series of the heart of one visit of a phantom patient, and true labels."""
+            output:
+                calcium=directory(f"{MADE}/{IMAGING['calcium']}"),
+                gated=directory(f"{MADE}/{IMAGING['gated']}"),
+                coronary=f"{MADE}/labels/coronary.nii.gz",
+                heart=f"{MADE}/labels/heart.nii.gz",
+            log:
+                "<results>/logs/render_heart/{subject}_{visit}.log",
+            conda:
+                "../envs/imaging.yaml"
+            resources:
+                mem_mb=2000,
+                runtime=10,
+            params:
+                truth=phantom_truth,
+                phantom=PHANTOM_SETTINGS,
+                code=code("render_heart"),
+            script:
+                "../scripts/render_heart.py"
 
 
 rule ingest_scan:
@@ -42,6 +64,7 @@ rule ingest_scan:
     params:
         identity=identity,
         on_bad_scan=IMAGING.get("on_bad_scan"),
+        cycle=lambda wildcards: IMAGING["series"][wildcards.series]["cycle"],
         state=scan_state,
         code=code("ingest_scan"),
     script:

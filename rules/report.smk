@@ -117,7 +117,7 @@ rule report_quality:
         quality="<results>/cohort/quality.tsv",
         scans="<results>/cohort/scans.tsv",
         registrations="<results>/cohort/registrations.tsv",
-        pictures=per_scan("quality.png"),
+        pictures=[*per_chest("quality.png"), *pictures()],
         registration_pictures=[
             *per_pair("exp_to_insp/registration.png"),
             *per_change("registration.png"),

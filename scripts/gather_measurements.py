@@ -11,8 +11,7 @@ def main(job):
     parameters = tables.read(job.input.parameters)
     imported = tables.read(job.input.measurements) if job.input.measurements else pd.DataFrame()
     scans = pd.DataFrame(job.params.expected, columns=[*cohort.IDENTITY, "ADT"])
-    biomarkers = {"parenchyma": cohort.stack(job.input.parenchyma)}
-    biomarkers["prm"] = cohort.stack(job.input.prm)
+    biomarkers = {name: cohort.stack(job.input[name]) for name in job.params.tables}
     measurements = cohort.gather(biomarkers, imported, parameters, scans, job.params.visits)
     tables.write(measurements, job.output.measurements)
     tables.write(cohort.fates(job.input.scans, job.input.lungs), job.output.scans)

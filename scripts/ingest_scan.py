@@ -16,7 +16,7 @@ def main(job):
     """Write the scan in canonical orientation, and its record."""
     identity = dict(job.params.identity)
     try:
-        image, facts = read(job.input.scan)
+        image, facts = read(job.input.scan, cycle=bool(job.params.get("cycle")))
     except ValueError as error:
         if job.params.on_bad_scan == "stop":
             raise
@@ -30,17 +30,19 @@ def main(job):
     records.write(job.output.record, **identity, stage=STAGE, reason="", **facts)
 
 
-def read(path):
-    """Return the canonical image of a series and what its record tells."""
+def read(path, cycle=False):
+    """Return the canonical image of a series (4-D of a cardiac cycle) and what its record tells."""
     path = Path(path)
+    source = "dicom" if path.is_dir() else "nifti" if ".nii" in path.name.lower() else "other"
     if path.is_dir():
-        image, found = dicom.read(path)
-        source = "dicom"
+        found, facts = (dicom.read_cycle if cycle else dicom.read)(path)
     else:
-        image, found = images.read(path), {"tags": {}}
-        source = "nifti" if ".nii" in path.name.lower() else "other"
-    was = images.orientation(image)
-    image = images.canonical(image)
+        found, facts = (images.read_cycle if cycle else images.read)(path), {"tags": {}}
+    phases = found if cycle else [found]
+    was = images.orientation(phases[0])
+    phases = [images.canonical(phase) for phase in phases]
+    first = phases[0]
+    image = images.join_cycle(phases) if cycle else first
     values = images.array(image)
     low, high = values.min(), values.max()
     if low > AIR_AT_MOST_HU or high < AIR_AT_MOST_HU:
@@ -51,16 +53,16 @@ def read(path):
     return image, {
         "source": source,
         "size": list(image.GetSize()),
-        "spacing_mm": [round(v, 6) for v in image.GetSpacing()],
-        "origin_mm": [round(v, 4) for v in image.GetOrigin()],
-        "direction": [round(v, 6) for v in image.GetDirection()],
+        "spacing_mm": [round(v, 6) for v in first.GetSpacing()],
+        "origin_mm": [round(v, 4) for v in first.GetOrigin()],
+        "direction": [round(v, 6) for v in first.GetDirection()],
         "orientation": images.CANONICAL,
         "orientation_of_source": was,
         "voxel_type": str(values.dtype),
         "hu_min": float(low),
         "hu_max": float(high),
         "pixel_digest": hashlib.sha256(values.tobytes()).hexdigest(),
-        **found,
+        **facts,
     }
 
 

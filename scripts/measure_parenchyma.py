@@ -1,25 +1,20 @@
 """Measure density, low attenuation, volume and mass of the lungs of one scan."""
 
-import pandas as pd
-
 from lungitude import images, records, tables
-from lungitude.biomarkers.parenchyma import COLUMNS, parenchyma
-from lungitude.job import job_log
+from lungitude.biomarkers.parenchyma import parenchyma
+from lungitude.job import job_log, write_empty
 
 
 def main(job):
     """Write one row a region."""
     identity = dict(job.params.identity)
     if records.excluded(job.input.record, job.input.lungs_record):
-        tables.write(pd.DataFrame(columns=[*identity, *COLUMNS]), job.output.table)
+        write_empty(job.output.table)
         return
     image = images.read(job.input.image)
     lungs = images.read_labels(job.input.lungs, like=image)
     scheme = records.read(job.input.lungs_record)["scheme"]
-    table = parenchyma(image, lungs, scheme)
-    for place, (name, value) in enumerate(identity.items()):
-        table.insert(place, name, value)
-    tables.write(table, job.output.table)
+    tables.write(parenchyma(image, lungs, scheme), job.output.table, identity)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,8 @@
 
 import logging
 
-import pandas as pd
-
 from lungitude import images, records, tables
-from lungitude.biomarkers.prm import COLOURS, COLUMNS, LEGEND, prm_map, table
+from lungitude.biomarkers.prm import COLOURS, LEGEND, prm_map, table
 from lungitude.job import job_log, write_empty
 from lungitude.overlays import label_overlay
 
@@ -20,17 +18,14 @@ def main(job):
         log.warning(
             "%s %s: passed over, %s", identity["USUBJID"], identity["AVISIT"], bad["reason"]
         )
-        tables.write(pd.DataFrame(columns=[*identity, *COLUMNS]), job.output.table)
-        write_empty(job.output.map, job.output.picture)
+        write_empty(*job.output)
         return
     inspiration = images.read(job.input.inspiration)
     lungs = images.read_labels(job.input.lungs, like=inspiration)
     scheme = records.read(job.input.lungs_record)["scheme"]
     classes = prm_map(inspiration, images.read(job.input.expiration), lungs, job.params.vessel_hu)
     found = table(classes, lungs, scheme, job.params.vessel_hu)
-    for place, (name, value) in enumerate(identity.items()):
-        found.insert(place, name, value)
-    tables.write(found, job.output.table)
+    tables.write(found, job.output.table, identity)
     images.write(classes, job.output.map)
     label_overlay(
         inspiration,

@@ -58,9 +58,7 @@ def find(job, given):
     image = images.read(job.input.image)
     method = job.params.method or "auto"
     if given:
-        # Other software writes labels on the axes of the source; ours are canonical.
-        labels = images.canonical(images.read_labels(given))
-        images.check_grid(image, labels, "label map")
+        labels = images.read_labels(given, like=image)
         labels, scheme = segmentation.from_labels(labels, *names_of(job))
         method = "external"
     elif method == "external":

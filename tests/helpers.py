@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -12,6 +13,22 @@ import yaml
 from lungitude import trial
 
 ROOT = Path(__file__).parents[1]
+
+
+class Files(SimpleNamespace):
+    """What scripts ask of Snakemake's named lists."""
+
+    def get(self, name, default=None):
+        """Return an entry or the default."""
+        return getattr(self, name, default)
+
+    def __getitem__(self, name):
+        """Return an entry by its name."""
+        return getattr(self, name)
+
+    def __iter__(self):
+        """Go through the entries in order."""
+        return iter(vars(self).values())
 
 
 def edit_yaml(path, change):

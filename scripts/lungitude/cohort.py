@@ -30,7 +30,7 @@ def from_scans(biomarkers, parameters):
     Parameters
     ----------
     biomarkers : dict of str to DataFrame
-        Tables by name (``parenchyma``, ``prm``) with `IDENTITY`, ``region`` and measures.
+        Tables by name (``parenchyma``, ``airways``) with `IDENTITY`, ``region`` and measures.
     parameters : DataFrame
         parameters.tsv; MEASURE reads ``series:table:region:column``.
 
@@ -123,7 +123,8 @@ def _given_by_scans(imported, parameters, scans):
     scanned = pd.MultiIndex.from_frame(scans[IDENTITY])
     visit = pd.MultiIndex.from_frame(imported[["USUBJID", "AVISIT"]])
     scan = pd.MultiIndex.from_arrays([imported["USUBJID"], imported["AVISIT"], series])
-    return ((series == "visit") & visit.isin(visited)) | scan.isin(scanned)
+    joint = series.isin(["visit", "subject"])
+    return (joint & visit.isin(visited)) | scan.isin(scanned)
 
 
 def fates(scan_records, later_records):

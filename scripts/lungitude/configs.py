@@ -1,6 +1,11 @@
 """What a schema can't say of config.yaml: names that must be unique, known, or free."""
 
+import itertools
+
 from lungitude.checks import nearest
+
+# What a series is for; `imaging` of config.yaml names the series of each.
+ROLES = ("inspiration", "expiration", "calcium", "gated")
 
 # Columns that the analysis data sets make, and the word of results for all arms together.
 RESERVED = set(
@@ -114,16 +119,23 @@ def _section_problems(config, problem):
         text = "there are scans but no 'imaging' section; add it"
         yield problem(["sheets", "scans"], text)
     imaging = config.get("imaging", {})
-    for role in ("inspiration", "expiration"):
+    for role in ROLES:
         if role in imaging and imaging[role] not in imaging["series"]:
             text = f"'imaging.{role}' is '{imaging[role]}', which is not in 'imaging.series'; "
             yield problem(["imaging", role], text + nearest(imaging[role], imaging["series"]))
-        if "phantom" in config and role not in imaging:
+        if "phantom" in config and role in ("inspiration", "expiration") and role not in imaging:
             text = f"a phantom needs 'imaging.{role}', the series that is made; add it"
             yield problem(["phantom"], text)
-    if imaging.get("inspiration", 0) == imaging.get("expiration", 1):
-        text = "inspiration and expiration are the same series; name two"
-        yield problem(["imaging", "expiration"], text)
+    roles = [role for role in ROLES if role in imaging]
+    for first, second in itertools.combinations(roles, 2):
+        if imaging[first] == imaging[second]:
+            text = f"{first} and {second} are the same series; name two"
+            yield problem(["imaging", second], text)
+    for role in roles:
+        series = imaging["series"].get(imaging[role], {})
+        if series.get("cycle", False) != (role == "gated"):
+            says = "lacks 'cycle: true'" if role == "gated" else "is no cycle, delete 'cycle'"
+            yield problem(["imaging", role], f"the series '{imaging[role]}' {says}")
     codes = {"lungs": 2, "lobes": 6}[imaging.get("label_scheme", "lungs")]
     named = imaging.get("label_map", {})
     for label, code in {} if isinstance(named, str) else named.items():

@@ -50,7 +50,7 @@ _GEOMETRY = (
     "SOPClassUID SOPInstanceUID SeriesInstanceUID ImageType Rows Columns PixelSpacing "
     "ImagePositionPatient ImageOrientationPatient RescaleSlope RescaleIntercept BitsAllocated "
     "SamplesPerPixel NumberOfFrames PixelPaddingValue PixelPaddingRangeLimit PixelRepresentation "
-    "BitsStored ContrastBolusAgent"
+    "BitsStored ContrastBolusAgent TriggerTime"
 ).split()
 _TAGS = [*_GEOMETRY, *TEXT_TAGS, *NUMBER_TAGS]
 _TERM = re.compile(r"[^A-Za-z0-9 ._/+()-]")
@@ -106,10 +106,70 @@ def read(folder):
     folder = Path(folder)
     headers, aside = _headers(folder)
     series = _pick(folder, headers, aside)
+    image, padding = _volume(folder, series)
+    return image, _facts(series, aside, padding)
+
+
+def read_cycle(folder):
+    """Read the phases of a gated CT over one cardiac cycle, all in one folder.
+
+    Parameters
+    ----------
+    folder : path
+        One series with all phases, or a series for each.
+
+    Returns
+    -------
+    phases : list of SimpleITK.Image
+        As of `read`, on one grid, in the order of their time.
+    facts : dict
+        As of `read`, over all slices; and ``phases``, the percentages of the cycle (or trigger
+        times in ms where the headers have no percentage).
+
+    Raises
+    ------
+    ScanError
+        As `read`; fewer than two phases, slices that tell no phase, phases on several grids.
+    """
+    folder = Path(folder)
+    headers, aside = _headers(folder)
+    series = [part for volume in _volumes(folder, headers, aside) for part in volume]
+    times = _phase_times(folder, series)
+    phases, padding = [], 0
+    for time in sorted(set(times)):
+        members = [part for part, at in zip(series, times, strict=True) if at == time]
+        try:
+            image, void = _volume(folder, members)
+            images.check_grid(phases[0] if phases else image, image, "it")
+        except ValueError as error:
+            fault = getattr(error, "fault", str(error))
+            raise ScanError(folder, f"phase {time:g} of the cardiac cycle: {fault}") from error
+        phases.append(image)
+        padding += void
+    return phases, {**_facts(series, aside, padding), "phases": sorted(set(times))}
+
+
+def _phase_times(folder, series):
+    """Return when in the cardiac cycle each slice was taken: percentages, else trigger times."""
+    tags = ("NominalPercentageOfCardiacPhase", "TriggerTime")
+    for tag in tags:
+        times = [_number(header.get(tag)) for _, header in series]
+        if None not in times and len(set(times)) > 1:
+            return times
+    raise ScanError(
+        folder, f"no two phases of a cardiac cycle; each slice needs one of {' and '.join(tags)}"
+    )
+
+
+def _volume(folder, series):
     series, step_mm = _sort(folder, series)
-    image, padding = _pixels(folder, series, step_mm)
+    return _pixels(folder, series, step_mm)
+
+
+def _facts(series, aside, padding):
+    """Return what the record of a scan tells of its slices."""
     identifiers = sorted(str(header.SOPInstanceUID) for _, header in series)
-    return image, {
+    return {
         "tags": allowed_tags([header for _, header in series]),
         "set_aside": dict(sorted(aside.items())),
         "n_slices": len(series),
@@ -189,6 +249,19 @@ def _headers(folder):
 
 def _pick(folder, headers, aside):
     """Return the headers of the one series that is a CT volume."""
+    volumes = _volumes(folder, headers, aside)
+    if len(volumes) > 1:
+        sizes = " and ".join(str(n) for n in sorted((len(v) for v in volumes), reverse=True))
+        raise ScanError(
+            folder,
+            f"two series in one folder: {len(volumes)} CT series of {sizes} slices; leave the one "
+            "that the protocol asks for",
+        )
+    return volumes[0]
+
+
+def _volumes(folder, headers, aside):
+    """Return the headers of each series that is a CT volume, one or more."""
     groups = {}
     other = Counter()
     for path, header in headers:
@@ -208,18 +281,11 @@ def _pick(folder, headers, aside):
     if not volumes:
         found = ", ".join(f"{n} x {kind}" for kind, n in sorted(aside.items())) or "nothing"
         raise ScanError(folder, f"no CT series of {MIN_POSITIONS} slices or more; found {found}")
-    if len(volumes) > 1:
-        sizes = " and ".join(str(n) for n in sorted((len(v) for v in volumes), reverse=True))
-        raise ScanError(
-            folder,
-            f"two series in one folder: {len(volumes)} CT series of {sizes} slices; leave the one "
-            "that the protocol asks for",
-        )
     if aside[_BROKEN_FILE]:  # it could be a slice at an end, whose loss leaves no gap
         raise ScanError(
             folder, f"truncated or corrupt: {aside[_BROKEN_FILE]} file(s) with a broken header"
         )
-    return volumes[0]
+    return volumes
 
 
 def _kind(header):

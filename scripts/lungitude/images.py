@@ -92,7 +92,11 @@ def read_labels(path, like=None):
         As `read`; labels that are negative, broken numbers or above 65535; another grid.
     """
     path = Path(path)
-    image = _read_file(path)
+    return labels_like(_read_file(path), like, path)
+
+
+def labels_like(image, like, path):
+    """Return an image as the label map that `read_labels` makes of the file at `path`."""
     values = sitk.GetArrayViewFromImage(image)
     low, high = (values.min(), values.max()) if values.size else (0, 0)
     if not (math.isfinite(low) and math.isfinite(high) and low >= 0 and high <= 65535):
@@ -101,8 +105,36 @@ def read_labels(path, like=None):
         raise ScanError(path, "labels must be whole numbers; is this an image in HU?")
     image = sitk.Cast(image, sitk.sitkUInt8 if high <= 255 else sitk.sitkUInt16)
     if like is not None:
+        image = sitk.DICOMOrient(image, orientation(like))  # as other software left its axes
         check_grid(like, image, f"label map {path.name}")
     return image
+
+
+def read_cycle(path):
+    """Read the phases of a cardiac cycle from a 4-D file; the last axis is time.
+
+    Returns
+    -------
+    list of SimpleITK.Image
+        3-D each, on one grid; pixel type and orientation as the file says.
+
+    Raises
+    ------
+    ScanError
+        As `read`; a file with fewer than two phases.
+    """
+    path = Path(path)
+    image = _read_file(path, phases=True)
+    if image.GetDimension() != 4:
+        raise ScanError(path, "one phase only; a cardiac cycle is a 4-D file, time last")
+    phases = [image[:, :, :, k] for k in range(image.GetSize()[3])]
+    check_geometry(phases[0], path)
+    return phases
+
+
+def join_cycle(phases):
+    """Return phases on one grid as a 4-D image, as `write` and `read_cycle` take and give it."""
+    return sitk.JoinSeries(list(phases))
 
 
 def write(image, path):
@@ -230,17 +262,19 @@ def _check_numbers(path, size, spacing, origin):
         raise ScanError(path, "origin is absurd or not finite")
 
 
-def _read_file(path):
+def _read_file(path, phases=False):
     if not path.exists():
         raise ScanError(path, "no such file")
     if not path.name.lower().endswith(SUFFIXES):
         raise ScanError(path, f"unknown kind of file; known: folder of DICOM, {' '.join(SUFFIXES)}")
     if path.name.lower().endswith((".nii", ".nii.gz")):
-        _check_nifti(path)
+        _check_nifti(path, phases)
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise ScanError(path, f"can't be read: {_reason(error)}") from error
+    if phases and image.GetDimension() == 4:
+        return image
     return check_geometry(image, path)
 
 
@@ -260,7 +294,7 @@ def _reason(error):
     return "corrupt or truncated"
 
 
-def _check_nifti(path):
+def _check_nifti(path, phases=False):
     """Check header and length of a NIfTI file.
 
     ITK silently reads a truncated file as zeros, NaN as 0 and an absurd spacing as 1 mm: so the
@@ -273,7 +307,7 @@ def _check_nifti(path):
             header = file.read(352)
             if len(header) < 348:
                 raise ScanError(path, "truncated: the header is not whole")
-            offset, expected, kind = _nifti_layout(path, header)
+            offset, expected, kind = _nifti_layout(path, header, phases)
             found = len(header) + len(file.read(offset - len(header)))
             while chunk := file.read(_CHUNK):
                 found += len(chunk)
@@ -292,7 +326,7 @@ def _finite(chunk, kind):
     return bool(np.isfinite(np.frombuffer(chunk[: len(chunk) // width * width], kind)).all())
 
 
-def _nifti_layout(path, header):
+def _nifti_layout(path, header, phases=False):
     """Judge a header; return where voxels begin and end, and their type if it is a float."""
     order = next((o for o in "<>" if struct.unpack_from(o + "i", header)[0] in (348, 540)), None)
     if order is None:
@@ -307,7 +341,8 @@ def _nifti_layout(path, header):
     offset, slope, intercept = struct.unpack_from(order + "3f", header, 108)
     qform, sform = struct.unpack_from(order + "2h", header, 252)
     numbers = struct.unpack_from(order + "18f", header, 256)
-    if not 3 <= dim[0] <= 7 or any(n > 1 for n in dim[4 : dim[0] + 1]):
+    times = dim[4] if phases and dim[0] >= 4 else 1
+    if not 3 <= dim[0] <= 7 or any(n > 1 for n in dim[(5 if phases else 4) : dim[0] + 1]):
         raise ScanError(path, f"{dim[0]} dimensions {dim[1:]}, needs 3")
     if kind not in _NIFTI_BITS:
         raise ScanError(path, f"NIfTI data type {kind} is not supported")
@@ -325,7 +360,7 @@ def _nifti_layout(path, header):
         raise ScanError(path, "data offset in the header is absurd")
     if math.isinf(slope) or math.isinf(intercept):  # NaN and 0 mean: no scaling
         raise ScanError(path, "scaling in the header is absurd")
-    size = math.prod(dim[1:4]) * _NIFTI_BITS[kind] // 8
+    size = math.prod(dim[1:4]) * times * _NIFTI_BITS[kind] // 8
     return int(offset), int(offset) + size, {16: order + "f4", 64: order + "f8"}.get(kind)
 
 

@@ -236,6 +236,8 @@ def measure_fault(value, config):
         return f"the table '{table}' has no column '{column}'; {nearest(column, known)}"
     if table == "prm" and series != "visit":
         return "a map of two scans belongs to no series; write 'visit' in place of it"
+    if series == "subject" and table in spec["compared"]:
+        return None
     known = config.get("imaging", {}).get("series")
     if table != "prm" and known is not None and series not in known:
         return f"series '{series}' is not in 'imaging.series'; {nearest(series, known)}"

@@ -8,9 +8,11 @@ from lungitude.job import whole
 
 # Columns that are names, never numbers: "001" must stay "001".
 IDENTIFIERS = (
-    "STUDYID USUBJID AVISIT SERIES PARAMCD PARAM AVALU SOURCE ARM TRT01P PATH LABELS METHOD READER "
+    "STUDYID USUBJID AVISIT SERIES PARAMCD PARAM AVALU SOURCE ARM TRT01P PATH LABELS "
+    "AIRWAYS VESSELS CORONARY HEART METHOD READER "
     "REPEAT EVENT REASON ADT RANDDT DIRECTION TRANSFORM DATASET CATEGORY MEASURE ANALYSISID "
-    "STRATUM POPULATION GROUP COMPARISON LEVEL STAT FAMILY NOTE DTYPE status stage reason region"
+    "STRATUM POPULATION GROUP COMPARISON LEVEL STAT FAMILY NOTE DTYPE status stage reason region "
+    "name lobe flag"
 ).split()
 
 
@@ -44,8 +46,13 @@ def read(path, text=()):
     )
 
 
-def write(frame, path):
-    """Write a tab-separated table with the same bytes for the same numbers (10 digits)."""
+def write(frame, path, identity=None):
+    """Write a tab-separated table with the same bytes for the same numbers (10 digits).
+
+    `identity` (dict) names every row: its columns come first.
+    """
+    if identity:
+        frame = pd.concat([pd.DataFrame([identity] * len(frame), frame.index), frame], axis=1)
     with whole(path) as part:
         frame.to_csv(part, sep="\t", index=False, lineterminator="\n", float_format="%.10g")
 

@@ -19,6 +19,14 @@ __all__ = ["Trial", "TrialError", "load"]
 
 SHEETS = ("subjects", "randomisation", "scans", "measurements", "parameters", "events", "reads")
 
+# Columns of scans.tsv with label maps of structures, and the series that each is measured on.
+STRUCTURES = {
+    "AIRWAYS": "inspiration",
+    "VESSELS": "inspiration",
+    "CORONARY": "calcium",
+    "HEART": "gated",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
@@ -349,9 +357,22 @@ def _scan_rules(trial, root):
         ),
         Rule("PATH", present, absent),
         Rule("PATH", lambda s: ~s.map(os.path.normpath).duplicated(), again),
-        Rule("LABELS", present, absent),
+        *(Rule(column, present, absent) for column in ("LABELS", *STRUCTURES)),
+        *(_structure_rule(trial, column, role) for column, role in STRUCTURES.items()),
         *([_labels_needed(trial)] if imaging.get("segmentation") == "external" else []),
     ]
+
+
+def _structure_rule(trial, column, role):
+    """Each structure is labelled on the series that it is measured on."""
+    wanted = trial.config["imaging"].get(role)
+    elsewhere = trial.scans.index[trial.scans["SERIES"] != wanted]
+    told = f"'{wanted}', the {role}" if wanted else f"the {role}, which 'imaging' does not name"
+    return Rule(
+        column,
+        lambda s: pd.Series(~s.index.isin(elsewhere), s.index),
+        lambda v, row: f"{column} belongs to a row of series {told}; move it there",
+    )
 
 
 def _labels_needed(trial):
@@ -436,7 +457,7 @@ def _parameter_rules(trial):
 
 def _phantom_problems(trial):
     """Return the problems of the scans that the run is to make."""
-    from lungitude.phantom.record import TARGETS
+    from lungitude.phantom.record import QUANTITIES, TARGETS
 
     found = []
     phantom, imaging = trial.config["phantom"], trial.config.get("imaging", {})
@@ -448,19 +469,20 @@ def _phantom_problems(trial):
     whole = not found
     extra = {
         column: {"type": "number", "minimum": low, "maximum": high}
-        for column, (_, low, high) in TARGETS.items()
+        for column, (_, low, high) in {**TARGETS, **QUANTITIES}.items()
+        if column in TARGETS or column in frame
     }
     found += sheets.check(frame, "phantom", path, [_visit_rule(trial)], extra)
     if not whole or not {"USUBJID", "AVISIT"} <= set(frame.columns) or "scans" not in trial.paths:
         return found
-    made = {imaging.get("inspiration"), imaging.get("expiration")}
+    made = {imaging.get(role) for role in configs.ROLES}
     records = set(zip(frame["USUBJID"], frame["AVISIT"], strict=True))
     places = {visit["name"]: visit["path"] for visit in trial.config["visits"]}
     for scan in trial.scans.dropna(subset=["USUBJID", "AVISIT", "SERIES", "PATH"]).itertuples():
         if not _below(scan.PATH, phantom["root"]) or scan.AVISIT not in places:
             continue
-        where = f"{phantom['root']}/{scan.USUBJID}/{places[scan.AVISIT]}/{scan.SERIES}"
-        text = None
+        visit = f"{phantom['root']}/{scan.USUBJID}/{places[scan.AVISIT]}"
+        where, text = f"{visit}/{scan.SERIES}", None
         if scan.SERIES not in made:
             text = f"the phantom makes no series '{scan.SERIES}'; delete the row"
         elif os.path.normpath(scan.PATH) != os.path.normpath(where):
@@ -469,6 +491,11 @@ def _phantom_problems(trial):
             text = f"{path.name} has no row {scan.USUBJID} {scan.AVISIT}; add it or delete this row"
         if text:
             found.append(Problem(str(trial.paths["scans"]), scan.Index + 2, "PATH", text))
+        for column in STRUCTURES:
+            labels, where = getattr(scan, column), f"{visit}/labels/{column.lower()}.nii.gz"
+            if isinstance(labels, str) and os.path.normpath(labels) != where:
+                text = f"{shown(labels)} is not where the phantom's labels are; write '{where}'"
+                found.append(Problem(str(trial.paths["scans"]), scan.Index + 2, column, text))
     return found
 
 

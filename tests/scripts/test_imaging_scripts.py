@@ -12,18 +12,10 @@ import pytest
 from unit import chest
 from unit import dicom_series as series
 
-from helpers import ROOT
+from helpers import ROOT, Files
 from lungitude import images, records, tables
 
 IDENTITY = {"USUBJID": "001", "AVISIT": "Week 6", "SERIES": "hrct_insp"}
-
-
-class Files(SimpleNamespace):
-    """What scripts ask of Snakemake's named lists."""
-
-    def get(self, name, default=None):
-        """Return an entry or the default."""
-        return getattr(self, name, default)
 
 
 class Chain:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from helpers import Files
 from lungitude import images, records, registration, tables
 from lungitude.phantom import breathing, render
 
@@ -49,8 +50,8 @@ def run(script, inputs, outputs, folder, **params):
         rule=script,
         wildcards=["S001", "week06"],
         log=[str(folder / "log")],
-        input=SimpleNamespace(**{k: str(v) for k, v in inputs.items()}),
-        output=SimpleNamespace(**{k: str(v) for k, v in outputs.items()}),
+        input=Files(**{k: str(v) for k, v in inputs.items()}),
+        output=Files(**{k: str(v) for k, v in outputs.items()}),
         params=SimpleNamespace(identity=dict(IDENTITY), **params),
     )
     runpy.run_path(

@@ -233,3 +233,52 @@ def test_compressed_slices(tmp_path):
 def test_empty_folder(tmp_path):
     with pytest.raises(ValueError, match="no file"):
         dicom.read(tmp_path)
+
+
+def _cycle(folder, hu, percentages, together=True):
+    """Write phases of a cycle, in one series or each in its own."""
+    for number, phase in enumerate(percentages):
+        series.write(
+            folder,
+            hu + 10 * number,
+            series=number + 1,
+            NominalPercentageOfCardiacPhase=phase,
+            change=(lambda n, data: setattr(data, "SeriesInstanceUID", f"{series.UID}.1"))
+            if together
+            else None,
+        )
+    return folder
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_phases_of_a_cycle_are_read_in_the_order_of_time(tmp_path, together):
+    hu = series.volume()
+    phases, facts = dicom.read_cycle(_cycle(tmp_path / "s", hu, [35.0, 0.0, 70.0], together))
+    assert facts["phases"] == [0.0, 35.0, 70.0]
+    assert facts["n_slices"] == 3 * len(hu)
+    for phase, shift in zip(phases, (10, 0, 20), strict=True):
+        assert np.array_equal(images.array(phase), hu + shift)
+
+
+def test_a_cycle_that_is_none_is_refused(tmp_path):
+    one = series.write(tmp_path / "one", series.volume())
+    with pytest.raises(images.ScanError, match="no two phases of a cardiac cycle"):
+        dicom.read_cycle(one)
+    folder = _cycle(tmp_path / "s", series.volume(), [0.0, 50.0])
+    with pytest.raises(images.ScanError, match="duplicate slice"):
+        dicom.read(folder)
+    next(path for path in sorted(folder.iterdir()) if path.name == "2-003.dcm").unlink()
+    with pytest.raises(images.ScanError, match="phase 50 of the cardiac cycle: missing slice"):
+        dicom.read_cycle(folder)
+
+
+def test_phases_on_two_grids_are_refused(tmp_path):
+    folder = series.write(tmp_path / "s", series.volume(), NominalPercentageOfCardiacPhase=0.0)
+    series.write(
+        folder,
+        series.volume((9, 12, 10)),
+        series=2,
+        NominalPercentageOfCardiacPhase=50.0,
+    )
+    with pytest.raises(images.ScanError, match="phase 50 of the cardiac cycle: it is on another"):
+        dicom.read_cycle(folder)

@@ -180,3 +180,32 @@ def test_labels_on_another_grid(tmp_path):
         images.read_labels(tmp_path / "b.nii.gz", like=like)
     with pytest.raises(ValueError, match="does not fit"):
         images.from_array(np.zeros((2, 2, 2)), like)
+
+
+def test_labels_on_other_axes_are_turned_to_those_of_the_scan(tmp_path):
+    image = images.from_array(
+        np.arange(24, dtype=np.uint8).reshape(2, 3, 4), sitk.Image(4, 3, 2, 1)
+    )
+    turned = sitk.DICOMOrient(image, "RAS")
+    images.write(turned, tmp_path / "labels.nii.gz")
+    found = images.read_labels(tmp_path / "labels.nii.gz", like=image)
+    assert np.array_equal(images.array(found), images.array(image))
+
+
+def test_a_cycle_goes_through_a_file(tmp_path):
+    phases = [sitk.Image(4, 3, 2, sitk.sitkInt16) + 7 * k for k in range(3)]
+    for phase in phases:
+        phase.SetSpacing((1.5, 1.5, 3.0))
+        phase.SetOrigin((-5.0, 2.0, 30.0))
+    path = tmp_path / "cycle.nii.gz"
+    images.write(images.join_cycle(phases), path)
+    found = images.read_cycle(path)
+    assert len(found) == 3
+    for phase, kept in zip(phases, found, strict=True):
+        images.check_grid(phase, kept)
+        assert np.array_equal(images.array(phase), images.array(kept))
+    with pytest.raises(images.ScanError, match="dimensions"):
+        images.read(path)
+    images.write(phases[0], tmp_path / "one.nii.gz")
+    with pytest.raises(images.ScanError, match="one phase only"):
+        images.read_cycle(tmp_path / "one.nii.gz")

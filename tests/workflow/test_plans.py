@@ -25,10 +25,10 @@ def scanned(drawn, tmp_path, keep, name="tiny"):
 
 
 def complete(drawn, count=1):
-    """Patients with both series at all three visits."""
+    """Patients with all four series at all three visits."""
     scans = pd.read_csv(drawn / "scans.tsv", sep="\t", dtype=str)
     sizes = scans.groupby("USUBJID").size()
-    return list(sizes.index[sizes == 6][:count])
+    return list(sizes.index[sizes == 12][:count])
 
 
 def test_tables_only_needs_no_imaging(tiny):
@@ -42,8 +42,12 @@ def test_tables_only_needs_no_imaging(tiny):
 def test_one_patient(drawn, tmp_path):
     (one,) = complete(drawn)
     found = jobs(scanned(drawn, tmp_path, lambda s: one == s.USUBJID))
-    assert found["render_scans"] == 3
-    assert found["ingest_scan"] == found["segment_lungs"] == found["measure_parenchyma"] == 6
+    assert found["render_chest"] == found["render_heart"] == 3
+    assert found["ingest_scan"] == 12
+    assert found["segment_lungs"] == found["measure_parenchyma"] == 6
+    assert found["measure_airways"] == found["measure_vessels"] == 3
+    assert found["measure_calcium"] == found["measure_ventricle"] == 3
+    assert found["compare_visits"] == 1
     assert found["register_exp_to_insp"] == found["measure_prm"] == 3
     assert found["register_to_baseline"] == 2
 
@@ -60,8 +64,9 @@ def test_no_expiration_series(drawn, tmp_path):
     (one,) = complete(drawn)
     folder = scanned(drawn, tmp_path, lambda s: one == s.USUBJID and s.SERIES == "hrct_insp")
     found = jobs(folder)
-    assert "register_exp_to_insp" not in found
-    assert "measure_prm" not in found
+    assert not {"register_exp_to_insp", "measure_prm", "measure_calcium", "render_heart"} & set(
+        found
+    )
     assert found["register_to_baseline"] == 2
 
 
@@ -73,9 +78,9 @@ def test_a_missing_baseline_scan(drawn, tmp_path):
 
 def test_one_number_gives_more_patients_scans(drawn, tmp_path):
     folder = scanned(drawn, tmp_path, lambda s: True)
-    before = jobs(folder)["render_scans"]
+    before = jobs(folder)["render_chest"]
     edit_yaml(folder / "config.yaml", lambda c: c["imaging"].update(max_subjects=16))
-    assert jobs(folder)["render_scans"] > before
+    assert jobs(folder)["render_chest"] > before
 
 
 def test_without_a_plan_there_are_measurements_and_no_analysis(drawn, tmp_path):
