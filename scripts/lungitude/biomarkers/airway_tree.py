@@ -222,21 +222,21 @@ def _mended(thin, mask, radius, spacing):
         voxels = np.argwhere(inside)
         places = (voxels - voxels.mean(axis=0)) * spacing
         along = places @ np.linalg.eigh(places.T @ places)[1][:, -1]
-        wide = np.where(inside, radius[box], 0.0)
+        wide = radius[box][tuple(voxels.T)]
         length = np.ptp(along)
         kept = along[thin[box][tuple(voxels.T)]]
         covered = np.ptp(kept) if kept.size else 0.0
         if covered >= LOST * (length - 2.0 * wide.max()):
             continue
-        here = wide[tuple(voxels.T)]
         first, last = (
-            voxels[np.where(end, here, 0.0).argmax()]
+            voxels[np.where(end, wide, 0.0).argmax()]
             for end in (
                 along <= along.min() + ENDS * length,
                 along >= along.max() - ENDS * length,
             )
         )
-        cost = np.where(inside, (wide.max() / np.maximum(wide, 1e-6)) ** 2, -1.0)
+        cost = np.full(inside.shape, -1.0)
+        cost[inside] = (wide.max() / wide) ** 2
         path = paths.route_through_array(cost, first, last, fully_connected=True)[0]
         part = thin[box]
         part[inside] = False
