@@ -11,7 +11,6 @@ import fill_voids
 import numpy as np
 from scipy import sparse, spatial
 from scipy.sparse import csgraph
-from skimage import graph as paths
 
 from lungitude import images
 from lungitude.biomarkers import airway_names, graphs
@@ -21,8 +20,6 @@ ROOT_SHARE = 0.7  # of the largest radius: ends that thick may be the trachea's,
 STEM = 0.7  # a branch between two forks shorter than this many radii is part of the fork
 STEM_VOXELS = 1.2  # or than this many voxels
 PIECE_MM = 5.0  # a shorter piece has no section that is clear of its ends
-LOST = 0.6  # a skeleton that covers less of its piece's length than this has been eaten up
-ENDS = 0.1  # of that length, in which its path ends
 GAP_MM = 7.5  # between pieces that follow each other in a line: a thin branch that the label broke
 LINE_COS = 0.95  # 18 degrees
 LOBE_SHARE = 0.8  # of a branch in a piece of its own that lies in its lobe
@@ -165,7 +162,7 @@ def tree(lumen_label, lobes=None):
     mask[box] = part
     radius[box] = edt.edt(part, anisotropy=spacing, black_border=False, parallel=1)
     thin = graphs.skeletonise(mask)
-    thin[box] = _mended(thin[box], part, radius[box], spacing)
+    thin[box] = graphs.mend(thin[box], part, radius[box], spacing)
     graph = graphs.trace(thin, spacing)
     graph = graphs.tree(graphs.prune(graph, radius), radius)
     graph = graphs.prune(graph, radius)
@@ -207,41 +204,6 @@ def _large(mask, spacing):
         keep[0] = False
         mask = keep[labels]
     return fill_voids.fill(mask, in_place=False)
-
-
-def _mended(thin, mask, radius, spacing):
-    """Return a skeleton with a path through each piece that thinning has eaten up.
-
-    It does so with straight tubes an even number of voxels wide (scikit-image issue 3757).
-    """
-    thin = thin.copy()
-    labels = cc3d.connected_components(mask.view(np.uint8), connectivity=26)
-    boxes = cc3d.statistics(labels)["bounding_boxes"][1:]
-    for number, box in enumerate(boxes, 1):
-        inside = labels[box] == number
-        voxels = np.argwhere(inside)
-        places = (voxels - voxels.mean(axis=0)) * spacing
-        along = places @ np.linalg.eigh(places.T @ places)[1][:, -1]
-        wide = radius[box][tuple(voxels.T)]
-        length = np.ptp(along)
-        kept = along[thin[box][tuple(voxels.T)]]
-        covered = np.ptp(kept) if kept.size else 0.0
-        if covered >= LOST * (length - 2.0 * wide.max()):
-            continue
-        first, last = (
-            voxels[np.where(end, wide, 0.0).argmax()]
-            for end in (
-                along <= along.min() + ENDS * length,
-                along >= along.max() - ENDS * length,
-            )
-        )
-        cost = np.full(inside.shape, -1.0)
-        cost[inside] = (wide.max() / wide) ** 2
-        path = paths.route_through_array(cost, first, last, fully_connected=True)[0]
-        part = thin[box]
-        part[inside] = False
-        part[tuple(np.transpose(path))] = True
-    return thin
 
 
 def _pieces(graph, radius):

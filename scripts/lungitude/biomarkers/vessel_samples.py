@@ -158,7 +158,9 @@ def _trace(mask, spacing):
     box = graphs.bounding_box(mask)
     depth = np.zeros(mask.shape, np.float32)
     depth[box] = edt.edt(mask[box], anisotropy=tuple(spacing), black_border=True, parallel=1)
-    graph = graphs.trace(graphs.skeletonise(mask), tuple(spacing))
+    thin = graphs.skeletonise(mask)
+    thin[box] = graphs.mend(thin[box], mask[box], depth[box], spacing)
+    graph = graphs.trace(thin, tuple(spacing))
     return graphs.prune(graph, depth), depth
 
 
