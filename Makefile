@@ -34,8 +34,9 @@ validate-statistics: .venv/tables.done
 validate-imaging: .venv/imaging.done
 	$(BIN)/snakemake validate_imaging --cores $(CORES) --logger lungitude --quiet all --no-hooks --configfile config/paper/config.yaml
 
-benchmarks: .venv/tables.done
+benchmarks: .venv/imaging.done
 	$(BIN)/python benchmarks/statistics.py
+	$(BIN)/python benchmarks/imaging.py
 
 lint: .venv/dev.done
 	$(BIN)/ruff format --check .
