@@ -6,6 +6,7 @@ Errors of a simulation as Morris, White & Crowther 2019, Stat Med 38:2074, table
 import numpy as np
 import pandas as pd
 
+from lungitude.validation import markdown
 from lungitude.validation.imputations import DRAWS
 from lungitude.validation.scenarios import (
     BLOCKS,
@@ -230,7 +231,7 @@ def _families(table):
 Benjamini & Hochberg, correlated ones at most that; the familywise error rate of Holm is at most
 {LEVEL}. Found: mean number of true effects that are rejected.
 
-{_markdown([*head, "Holm: found"], lines)}"""
+{markdown.table([*head, "Holm: found"], lines)}"""
 
 
 def _size(kind):
@@ -276,9 +277,4 @@ def _grid(table, measure, nominal=None, digits=3, effect=None):
                 *(_cell(rows.loc[(name, method)], nominal, digits) for method in methods),
             ]
         )
-    return _markdown(["n", "drop-out", "effect", *methods], lines)
-
-
-def _markdown(head, lines):
-    rule = ["---:"] * len(head)
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in [head, rule, *lines])
+    return markdown.table(["n", "drop-out", "effect", *methods], lines)
