@@ -47,7 +47,7 @@ cases.
   points of a fine lattice).
 - **T1** is the noiseless image at its voxel and point spread: the same measurement on it, or the
   definition applied to it in two lines of other code (density, PRM). T1 - T0 is what the image
-  loses; measured - T1 is what noise and rounding do.
+  loses; measured - T1 is what noise and rounding do. Of the trees, every fourth case has it.
 - **Expected** is what Gaussian noise of the known SD makes of T1, in closed form, and what an
   unbiased measurement on the noisy image must give. Only density has it.
 
