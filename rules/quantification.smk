@@ -184,6 +184,7 @@ rule compare_visits:
         branches=visits_of("branches.tsv", "AIRWAYS"),
         images=visits_of("scan.nii.gz"),
         lungs=visits_of("lungs.nii.gz"),
+        lungs_records=visits_of("lungs.json"),
         transforms=changes_of("transform.tfm"),
         registrations=changes_of("registration.json"),
     output:

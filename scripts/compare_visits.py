@@ -10,6 +10,7 @@ from lungitude.biomarkers.airway_match import match_branches
 from lungitude.biomarkers.airways import airways_from_branches
 from lungitude.biomarkers.parenchyma import parenchyma
 from lungitude.job import job_log
+from lungitude.segmentation import LOBES
 
 CHANGING = ("pi10_mm", "wa_pct", "wa_la", "lumen_diameter_mm")
 
@@ -27,7 +28,8 @@ def main(job):
         for path, record in zip(job.input.transforms, job.input.registrations, strict=True)
         if not records.excluded(record)
     }
-    files = {name: by_visit(job.input[name], visits) for name in ("images", "lungs", "branches")}
+    names = ("images", "lungs", "lungs_records", "branches")
+    files = {name: by_visit(job.input[name], visits) for name in names}
     for name, measure in (("parenchyma", densities), ("airways", airways)):
         found = measure(files, baseline, transforms)
         rows = [
@@ -50,29 +52,32 @@ def by_visit(paths, visits):
 
 
 def densities(files, baseline, transforms):
-    """Density at the volume of the baseline, in thirds of the lungs that the baseline fixes."""
+    """Density at the volume of the baseline, in the regions of the baseline: lobes, else thirds."""
     if baseline not in files["lungs"] or baseline not in files["images"]:
         return {}
     image = images.read(files["images"][baseline])
     lungs = images.read_labels(files["lungs"][baseline], like=image)
+    if records.read(files["lungs_records"][baseline])["scheme"] == "lobes":
+        cut, codes = lungs, LOBES
+    else:
+        cut, codes = regions.thirds(lungs), regions.THIRDS
     whole = parenchyma(image, lungs)
-    thirds = regions.thirds(lungs)
-    parts = parenchyma(image, thirds, regions.THIRDS)
+    parts = parenchyma(image, cut, codes)
     reference = pd.concat([whole, parts.iloc[1:]]).set_index("region")["volume_ml"]
     found = {}
     for visit, path in files["images"].items():
-        carried = thirds
+        carried = cut
         if visit != baseline:
             if visit not in transforms or visit not in files["lungs"]:
                 continue
             image = images.read(path)
             lungs = images.read_labels(files["lungs"][visit], like=image)
             back = transforms[visit].inverse()
-            carried = back.resample(thirds, like=image, interpolator="nearest")
+            carried = back.resample(cut, like=image, interpolator="nearest")
             inside = images.array(carried) * (images.array(lungs) > 0)
             carried = images.from_array(inside, image)
         whole = parenchyma(image, lungs, reference_volume_ml=reference)
-        parts = parenchyma(image, carried, regions.THIRDS, reference_volume_ml=reference)
+        parts = parenchyma(image, carried, codes, reference_volume_ml=reference)
         found[visit] = pd.concat([whole, parts.iloc[1:]], ignore_index=True)
     return found
 
