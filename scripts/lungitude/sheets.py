@@ -229,10 +229,13 @@ def measure_fault(value, config):
     series, table, region, column = parts
     if table not in spec["measures"]:
         return f"there is no table '{table}'; {nearest(table, spec['measures'])}"
-    if region not in spec["regions"]:
-        return f"there is no region '{region}'; {nearest(region, spec['regions'])}"
-    if column not in spec["measures"][table]:
-        known = spec["measures"][table]
+    regions = [name for group in spec["regions"] for name in group]
+    if region not in regions:
+        return f"there is no region '{region}'; {nearest(region, regions)}"
+    known = list(spec["measures"][table])
+    if series == "subject":
+        known += spec["compared"].get(table, [])
+    if column not in known:
         return f"the table '{table}' has no column '{column}'; {nearest(column, known)}"
     if table == "prm" and series != "visit":
         return "a map of two scans belongs to no series; write 'visit' in place of it"

@@ -5,12 +5,16 @@ import shutil
 
 import pandas as pd
 import pytest
+import SimpleITK as sitk
 import yaml
 
 from helpers import ROOT, change_cell, edit_text, edit_yaml, problems_of
 from lungitude import cli, trial
+from lungitude.biomarkers.agatston import VESSELS, agatston
+from lungitude.biomarkers.regions import THIRDS
 from lungitude.checks import schema
 from lungitude.segmentation import REGIONS
+from lungitude.sheets import measure_fault
 
 
 def text(name, old, new):
@@ -371,6 +375,7 @@ def test_two_scans_are_not_one_file(drawn, tmp_path):
     shutil.copytree(drawn, folder)
     edit_yaml(folder / "config.yaml", lambda c: c.pop("phantom"))
     scans = pd.read_csv(folder / "scans.tsv", sep="\t", dtype=str).head(2)
+    scans = scans.drop(columns=["AIRWAYS", "VESSELS", "CORONARY", "HEART"])
     (tmp_path / "scan.nii").touch()
     scans.assign(PATH="scan.nii").to_csv(folder / "scans.tsv", sep="\t", index=False)
     (problem,) = problems_of(folder)
@@ -418,10 +423,55 @@ def test_a_change_on_the_command_line_is_named_as_such(tiny):
 
 def test_measure_names_what_biomarkers_give():
     spec = schema("sheets/parameters")
+    modules = {"parenchyma": ["parenchyma", "clusters"], "calcium": []}
+    empty = sitk.Image(4, 4, 4, sitk.sitkUInt8)
     for name, columns in spec["measures"].items():
-        module = importlib.import_module(f"lungitude.biomarkers.{name}")
-        assert columns == [column for column in module.COLUMNS if column != "region"]
-    assert spec["regions"] == ["all", *REGIONS["lungs"], *REGIONS["lobes"]]
+        given = list(agatston(empty, empty).columns) if name == "calcium" else []
+        for module in modules.get(name, [name]):
+            given += importlib.import_module(f"lungitude.biomarkers.{module}").COLUMNS
+        assert set(columns) <= set(given)
+    adjusted = importlib.import_module("lungitude.biomarkers.parenchyma").ADJUSTED
+    assert spec["compared"]["parenchyma"] == adjusted
+    lungs, thirds, others = spec["regions"]
+    assert lungs == ["all", *REGIONS["lungs"], *REGIONS["lobes"]]
+    assert thirds == list(THIRDS)
+    assert set(VESSELS) < set(others)
+
+
+def test_measure_of_one_scan_is_not_adjusted_to_another():
+    config = {"imaging": {"series": {"hrct_insp": {}}}}
+    column = "parenchyma:all:pd15_adj_g_l"
+    assert measure_fault(f"subject:{column}", config) is None
+    assert "no column 'pd15_adj_g_l'" in measure_fault(f"hrct_insp:{column}", config)
+    assert "'right_uper'" in measure_fault("subject:parenchyma:right_uper:mld_hu", config)
+    assert "'subject'" in measure_fault("subject:vessels:all:tbv_ml", config)
+
+
+def test_labels_of_a_structure_stand_in_the_row_of_its_scan(drawn, tmp_path):
+    folder = tmp_path / "config" / "tiny"
+    shutil.copytree(drawn, folder)
+    scans = pd.read_csv(folder / "scans.tsv", sep="\t", dtype=str)
+    row = scans.index[scans["SERIES"] == "hrct_exp"][0]
+    good = scans.index[scans["SERIES"] == "hrct_insp"][0]
+    scans.loc[row, "AIRWAYS"] = scans.loc[good, "AIRWAYS"]
+    scans.to_csv(folder / "scans.tsv", sep="\t", index=False)
+    problems = [p for p in problems_of(folder) if "column AIRWAYS" in p]
+    assert any("AIRWAYS belongs to a row of series 'hrct_insp', the inspiration" in p
+               for p in problems)  # fmt: skip
+
+
+def test_the_gated_series_is_a_cycle_and_no_other_is(drawn, tmp_path):
+    folder = tmp_path / "config" / "tiny"
+    shutil.copytree(drawn, folder)
+
+    def swap(config):
+        config["imaging"]["series"]["cta"].pop("cycle")
+        config["imaging"]["series"]["hrct_insp"]["cycle"] = True
+
+    edit_yaml(folder / "config.yaml", swap)
+    told = " ".join(problems_of(folder))
+    assert "the series 'cta' lacks 'cycle: true'" in told
+    assert "the series 'hrct_insp' is no cycle, delete 'cycle'" in told
 
 
 def test_check_says_which_trials_there_are(monkeypatch, capsys):
