@@ -14,8 +14,9 @@ log = logging.getLogger(__name__)
 def run(job, structure, measure, cycle=False):
     """Read a scan and the label map of a structure, measure, and write the table.
 
-    An excluded scan leaves empty files. A label map that does not fit its scan leaves a row
-    without numbers whose flag says why, or stops the run, as the trial wishes.
+    An excluded scan leaves empty files. A label map that does not fit its scan, or a scan that a
+    measure refuses (contrast medium in a calcium scan), leaves a row without numbers whose flag
+    says why, or stops the run, as the trial wishes.
 
     Parameters
     ----------
@@ -36,7 +37,7 @@ def run(job, structure, measure, cycle=False):
     read = images.read_cycle if cycle else images.read
     image = read(job.input.image)
     try:
-        labels = read_labels(path, image, cycle)
+        table = measure(image, read_labels(path, image, cycle))
     except ValueError as error:
         if job.params.get("on_bad_scan") == "stop":
             raise
@@ -46,7 +47,6 @@ def run(job, structure, measure, cycle=False):
         row = pd.DataFrame({"region": ["all"], "flag": [reason]})
         tables.write(row, job.output.table, identity)
         return
-    table = measure(image, labels)
     for flag in table["flag"].dropna().unique() if "flag" in table else ():
         log.warning("%s: %s", structure, flag)
     tables.write(table, job.output.table, identity)

@@ -30,10 +30,10 @@ def run(script, folder, inputs, outputs, **params):
 @pytest.fixture
 def calcium(tmp_path):
     """A calcium scan with one lesion of 2 x 16 x 0.25 mm2 and where calcium counts."""
-    hu = np.full((4, 40, 40), 40, np.int16)
-    hu[:, 2:38, 2:6] = -850
+    hu = np.full((8, 48, 48), 40, np.int16)
+    hu[:, 2:46, 2:6] = -850
     hu[1:3, 20:24, 20:24] = 250
-    scan = images.from_array(hu, sitk.Image(40, 40, 4, sitk.sitkInt16))
+    scan = images.from_array(hu, sitk.Image(48, 48, 8, sitk.sitkInt16))
     scan.SetSpacing((0.5, 0.5, 3.0))
     images.write(scan, tmp_path / "scan.nii.gz")
     region = np.zeros(hu.shape, np.uint8)
@@ -60,13 +60,21 @@ def test_calcium_is_scored_and_drawn(calcium):
 
 def test_a_label_map_on_another_grid_is_told_and_not_measured(calcium):
     region = images.read_labels(calcium / "region.nii.gz")
-    images.write(region[:30, :30, :], calcium / "region.nii.gz")
+    images.write(region[:40, :40, :], calcium / "region.nii.gz")
     found = score(calcium, on_bad_scan="exclude")
     assert len(found) == 1
     assert "another grid" in found.loc[0, "flag"]
     assert "score" not in found
     with pytest.raises(SystemExit):
         score(calcium, on_bad_scan="stop")
+
+
+def test_a_scan_that_is_refused_is_told_and_not_measured(calcium):
+    scan = images.read(calcium / "scan.nii.gz")
+    images.write(scan + 310, calcium / "scan.nii.gz")  # all as bright as blood with contrast
+    found = score(calcium)
+    assert "contrast" in found.loc[0, "flag"]
+    assert (calcium / "calcium.png").stat().st_size == 0
 
 
 def test_an_excluded_scan_leaves_empty_files(calcium):
