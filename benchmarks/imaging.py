@@ -33,9 +33,9 @@ def generate(side):
     """Render and deliver an inspiration of side^3 voxels; lesions are counted before."""
     from lungitude.phantom import render
 
-    record = render.count_lesions(render.prepare(ROW, {"voxel_mm": [340.0 / side] * 3}))
-    low = np.array([-170.0, -125.0, -165.0])
-    grid = render.box(low, low + 340.0 * (1.0 - 1.0 / side), 340.0 / side)
+    record = render.count_lesions(render.prepare(ROW, {"voxel_mm": [320.0 / side] * 3}))
+    low = np.array([-160.0, -125.0, -160.0])
+    grid = render.box(low, low + 320.0 * (1.0 - 1.0 / side), 320.0 / side)
     return lambda: render.deliver(render.render_box(record, "insp", grid))
 
 
