@@ -181,9 +181,14 @@ def per_chest(name):
     return per_scan(name, lambda scan: scan.SERIES not in HEART_SERIES)
 
 
-def per_structure(column, name):
-    """A file of every scan with a label map of a structure."""
-    return per_scan(name, lambda scan: isinstance(getattr(scan, column), str))
+def labelled(scan, *columns):
+    """Whether scans.tsv fills one of some columns of a scan."""
+    return any(isinstance(getattr(scan, column), str) for column in columns)
+
+
+def per_structure(name, *columns):
+    """A file of every scan with a label map of one of some structures."""
+    return per_scan(name, lambda scan: labelled(scan, *columns))
 
 
 def per_pair(name):
@@ -337,25 +342,14 @@ def parameter_rows():
     return [{k: v for k, v in row.items() if v == v} for row in rows]
 
 
-def compared():
-    """Patients whose visits are compared: those with an inspiration."""
-    return list(dict.fromkeys(subject for subject, _ in INSPIRED))
-
-
-def visits_of(name, column=None):
-    """A file of each inspiration of a patient, by the path of the visit."""
-
-    def files(wildcards):
-        series = IMAGING.get("inspiration")
-        return [
-            f"{RESULTS}/visit/{scan.USUBJID}/{scan.visit}/{series}/{name}"
-            for scan in SCANS.itertuples()
-            if scan.USUBJID == wildcards.subject
-            and scan.SERIES == series
-            and (column is None or isinstance(getattr(scan, column), str))
-        ]
-
-    return files
+def visits_of(name, column="PATH"):
+    """A file of each inspiration of a patient, where scans.tsv fills a column."""
+    return lambda wildcards: per_scan(
+        name,
+        lambda scan: scan.USUBJID == wildcards.subject
+        and scan.SERIES == IMAGING.get("inspiration")
+        and labelled(scan, column),
+    )
 
 
 def changes_of(name):
@@ -368,22 +362,18 @@ def changes_of(name):
 
 
 def per_subject(name):
-    """A file of every patient whose visits are compared."""
-    return [f"{RESULTS}/subject/{subject}/{name}" for subject in compared()]
+    """A file of every patient whose visits are compared: those with an inspiration."""
+    subjects = dict.fromkeys(subject for subject, _ in INSPIRED)
+    return [f"{RESULTS}/subject/{subject}/{name}" for subject in subjects]
 
 
 def pictures():
     """Pictures of what was measured, beside those of quality and registration."""
     return [
-        *per_scan(
-            "chest.png",
-            lambda scan: any(
-                isinstance(getattr(scan, c), str) for c in CHEST_STRUCTURES
-            ),
-        ),
-        *per_structure("AIRWAYS", "airways.png"),
-        *per_structure("CORONARY", "calcium.png"),
-        *per_structure("HEART", "ventricle.png"),
+        *per_structure("chest.png", *CHEST_STRUCTURES),
+        *per_structure("airways.png", "AIRWAYS"),
+        *per_structure("calcium.png", "CORONARY"),
+        *per_structure("ventricle.png", "HEART"),
     ]
 
 
@@ -392,12 +382,12 @@ def biomarkers():
     return {
         "parenchyma": [*per_chest("parenchyma.tsv"), *per_subject("parenchyma.tsv")],
         "airways": [
-            *per_structure("AIRWAYS", "airways.tsv"),
+            *per_structure("airways.tsv", "AIRWAYS"),
             *per_subject("airways.tsv"),
         ],
-        "vessels": per_structure("VESSELS", "vessels.tsv"),
-        "calcium": per_structure("CORONARY", "calcium.tsv"),
-        "ventricle": per_structure("HEART", "ventricle.tsv"),
+        "vessels": per_structure("vessels.tsv", "VESSELS"),
+        "calcium": per_structure("calcium.tsv", "CORONARY"),
+        "ventricle": per_structure("ventricle.tsv", "HEART"),
         "prm": per_pair("prm/prm.tsv"),
     }
 

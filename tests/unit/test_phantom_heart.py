@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
+from unit.phantom_case import ROW
 
 from lungitude import dicom as reader
 from lungitude import images
@@ -25,15 +26,6 @@ from lungitude.phantom import (
 )
 from lungitude.phantom import record as records
 
-ROW = {
-    "USUBJID": "S001",
-    "AVISIT": "Baseline",
-    "LUNGVOL_L": 5.5,
-    "EMPH_PCT": 12.0,
-    "FSAD_PCT": 28.0,
-    "EXPRATIO": 0.65,
-    "LUNG_HU": -865.0,
-}
 SIZES = {"LVM": 140.0, "EF": 57.0, "SV": 70.0}
 _CHEST = render.solve(records.draw(ROW, {}))  # the chest is solved once
 

@@ -3,19 +3,11 @@
 import cc3d
 import numpy as np
 import pytest
+from unit.phantom_case import ROW
 
 from lungitude.phantom import airways, labels, lesions, render, truth, vessels
 
 SECTION = {"voxel_mm": [3.0, 3.0, 3.0], "expiration_voxel_mm": [4.0, 4.0, 4.0]}
-ROW = {
-    "USUBJID": "S001",
-    "AVISIT": "Baseline",
-    "LUNGVOL_L": 5.5,
-    "EMPH_PCT": 12.0,
-    "FSAD_PCT": 28.0,
-    "EXPRATIO": 0.65,
-    "LUNG_HU": -865.0,
-}
 
 
 @pytest.fixture(scope="module")

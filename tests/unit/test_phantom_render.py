@@ -5,19 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 from scipy import ndimage
+from unit.phantom_case import ROW
 
 from lungitude.phantom import anatomy, breathing, record, render
 
 SECTION = {"voxel_mm": [4.0, 4.0, 4.0], "vessel_terminals": 300}
-ROW = {
-    "USUBJID": "S001",
-    "AVISIT": "Baseline",
-    "LUNGVOL_L": 5.5,
-    "EMPH_PCT": 12.0,
-    "FSAD_PCT": 28.0,
-    "EXPRATIO": 0.65,
-    "LUNG_HU": -865.0,
-}
 
 
 @pytest.fixture(scope="module")

@@ -6,18 +6,10 @@ import math
 
 import numpy as np
 import pytest
+from unit.phantom_case import ROW
 
 from lungitude.phantom import airways, anatomy, branching, record, vessels
 
-ROW = {
-    "USUBJID": "S001",
-    "AVISIT": "Baseline",
-    "LUNGVOL_L": 5.5,
-    "EMPH_PCT": 12.0,
-    "FSAD_PCT": 28.0,
-    "EXPRATIO": 0.65,
-    "LUNG_HU": -865.0,
-}
 SEGMENTAL = [f"RB{n}" for n in range(1, 11)]
 SEGMENTAL += ["LB1+2", "LB3", "LB4", "LB5", "LB6", "LB8", "LB9", "LB10"]
 LOBAR = {"RUL": 1, "RML": 2, "RLL": 3, "LUL": 4, "LLL": 5, "lingula": 6}
