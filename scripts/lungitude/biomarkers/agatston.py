@@ -33,6 +33,13 @@ GROW_MM, SHELL_MM = 2.5, 2.0  # around a lesion: all of its blurred attenuation,
 SLICE_REACH_MM = 1.6  # what a thick slice counts as: the next one is within reach, with a margin
 BACKGROUND_HU = (-150.0, THRESHOLD_HU)  # lung beside the fat is no background of a plaque
 
+COLUMNS = [
+    *("region", "score", "volume_mm3", "mass_mg", "lesions", "lesion_slices", "risk"),
+    *("peak_hu", "integrated_hu_mm3", "integrated_mass_mg", "voxels"),
+    *("measure", "threshold_hu", "min_area_mm2", "slice_mm", "mass_factor"),
+    *("blood_hu", "blood_sd_hu", "flag"),
+]
+
 
 def agatston(
     ct,
@@ -404,16 +411,11 @@ def _flags(convention, slice_mm, blood, largest_mm2):
 
 
 def _table(rows, used, convention):
-    columns = [
-        *("region", "score", "volume_mm3", "mass_mg", "lesions", "lesion_slices", "risk"),
-        *("peak_hu", "integrated_hu_mm3", "integrated_mass_mg", "voxels"),
-        *(*used, "flag"),
-    ]
     lines = []
     for name, row in rows.items():
         line = {"region": name, "voxels": 0, "lesions": 0, "lesion_slices": 0, "flag": "", **row}
         total = name == "all" and convention == "agatston"
         line["risk"] = risk_category(row.get("score", np.nan)) if total else ""
         lines.append(line | used)
-    table = pd.DataFrame(lines, columns=columns)
+    table = pd.DataFrame(lines, columns=COLUMNS)
     return table.rename(columns={"score": "cacs_cta"}) if convention == "cta" else table

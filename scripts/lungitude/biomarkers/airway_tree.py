@@ -161,9 +161,7 @@ def tree(lumen_label, lobes=None):
     mask[:] = False
     mask[box] = part
     radius[box] = edt.edt(part, anisotropy=spacing, black_border=False, parallel=1)
-    thin = graphs.skeletonise(mask)
-    thin[box] = graphs.mend(thin[box], part, radius[box], spacing)
-    graph = graphs.trace(thin, spacing)
+    graph = graphs.of_label(mask, box, radius, spacing)
     graph = graphs.tree(graphs.prune(graph, radius), radius)
     graph = graphs.prune(graph, radius)
     if not graph.branches:

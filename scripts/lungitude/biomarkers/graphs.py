@@ -193,6 +193,28 @@ def trace(skeleton, spacing):
     return merge(Graph(place[centre], branches, tuple(float(v) for v in spacing)))
 
 
+def of_label(mask, box, depth_mm, spacing):
+    """Graph of a label: thinned, mended where thinning lost a tube, and traced.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, (z, y, x)
+    box : tuple of slice
+        Of `bounding_box`: the part that holds the label.
+    depth_mm : ndarray of float, (z, y, x)
+        Distance to the surface of the label.
+    spacing : sequence of float
+        mm, (z, y, x).
+
+    Returns
+    -------
+    Graph
+    """
+    thin = skeletonise(mask)
+    thin[box] = mend(thin[box], mask[box], depth_mm[box], spacing)
+    return trace(thin, spacing)
+
+
 def merge(graph):
     """Join the two branches at each node where only two meet; drop nodes nobody uses.
 

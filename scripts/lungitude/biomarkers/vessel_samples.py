@@ -158,10 +158,7 @@ def _trace(mask, spacing):
     box = graphs.bounding_box(mask)
     depth = np.zeros(mask.shape, np.float32)
     depth[box] = edt.edt(mask[box], anisotropy=tuple(spacing), black_border=True, parallel=1)
-    thin = graphs.skeletonise(mask)
-    thin[box] = graphs.mend(thin[box], mask[box], depth[box], spacing)
-    graph = graphs.trace(thin, tuple(spacing))
-    return graphs.prune(graph, depth), depth
+    return graphs.prune(graphs.of_label(mask, box, depth, spacing), depth), depth
 
 
 def _join(parts, kinds, step_mm):

@@ -308,6 +308,13 @@ def _span(box, across, shift, excess, origin, step):
 
 
 @numba.njit(cache=True)
+def _tube_span(box, dy, dz, ux, uy, uz, reach, origin, step):
+    """Part of a row nearer than the root of `reach` to a line of direction ux, uy, uz."""
+    m = dy * uy + dz * uz
+    return _span(box, 1.0 - ux * ux, ux * m, dy * dy + dz * dz - m * m - reach, origin, step)
+
+
+@numba.njit(cache=True)
 def tubes(cover, px, py, pz, straight, boxes, p0, p1, radius, sigma, tips, table):
     """Coverage of tubes p0-p1, the larger of `cover` and each tube's; in place.
 
@@ -353,15 +360,7 @@ def tubes(cover, px, py, pz, straight, boxes, p0, p1, radius, sigma, tips, table
                 first, last = boxes[s, 4], boxes[s, 5]
                 if straight:
                     dy, dz = py[k, j, 0] - y0, pz[k, j, 0] - z0
-                    m = dy * uy + dz * uz
-                    first, last = _span(
-                        boxes[s],
-                        1.0 - ux * ux,
-                        ux * m,
-                        dy * dy + dz * dz - m * m - reach,
-                        origin - x0,
-                        step,
-                    )
+                    first, last = _tube_span(boxes[s], dy, dz, ux, uy, uz, reach, origin - x0, step)
                 for i in range(first, last):
                     dx = px[k, j, i] - x0
                     dy = py[k, j, i] - y0
@@ -477,15 +476,7 @@ def mark_tubes(out, px, py, pz, straight, boxes, p0, p1, radius, value):
                 first, last = boxes[s, 4], boxes[s, 5]
                 if straight:
                     dy, dz = py[k, j, 0] - y0, pz[k, j, 0] - z0
-                    m = dy * uy + dz * uz
-                    first, last = _span(
-                        boxes[s],
-                        1.0 - ux * ux,
-                        ux * m,
-                        dy * dy + dz * dz - m * m - reach,
-                        origin - x0,
-                        step,
-                    )
+                    first, last = _tube_span(boxes[s], dy, dz, ux, uy, uz, reach, origin - x0, step)
                 for i in range(first, last):
                     dx = px[k, j, i] - x0
                     dy = py[k, j, i] - y0
