@@ -197,6 +197,17 @@ def test_a_scan_without_is_not_refused():
     assert told["blood_hu"] == pytest.approx(45, abs=1)
 
 
+def test_bone_beside_a_coronary_is_no_blood():
+    ct, mask, _ = contrast_heart(blood=45.0)
+    hu = sitk.GetArrayFromImage(ct)
+    z, y, x = np.meshgrid(*[(np.arange(n) - n / 2) * 1.5 for n in hu.shape], indexing="ij")
+    bone = ((x - 2) ** 2 + y**2 < 13**2) & (np.abs(z) < 16)
+    hu[bone] = 240
+    row = agatston(image(hu, (1.5, 1.5, 1.5)), mask).iloc[0]
+    assert row["score"] == agatston(ct, mask).iloc[0]["score"]
+    assert math.isnan(row["blood_hu"])
+
+
 @pytest.mark.parametrize("given_blood", ["found", "label", "numbers"])
 def test_angiography_has_a_score_of_its_own(given_blood):
     ct, mask, aorta = contrast_heart()

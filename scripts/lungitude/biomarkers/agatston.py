@@ -26,8 +26,9 @@ PROTOCOL_SLICE_MM = 3.0
 MASS_FACTOR = 0.00075  # mg / (mm3 HU): nominal at 120 kV; calibrate where the trial has a phantom
 CTA_FLOOR_HU, CTA_SDS = 350.0, 3.0
 # Blood of a contrast scan: a ball of this radius all above the threshold fits into aortic root,
-# ventricles and atria, not into calcifications of coronaries.
-BLOOD_BALL_MM, BLOOD_REACH_MM, BLOOD_MIN_ML = 8.0, 15.0, 0.3
+# ventricles and atria, not into calcifications of coronaries. Of the spine or a rib nearby it may
+# hold 0.3 ml, of the chambers of a heart more than 20.
+BLOOD_BALL_MM, BLOOD_REACH_MM, BLOOD_MIN_ML = 8.0, 15.0, 1.0
 LARGEST_MM2 = 300.0  # of a lesion in a slice: more is blood or bone in the mask
 GROW_MM, SHELL_MM = 2.5, 2.0  # around a lesion: all of its blurred attenuation, then background
 SLICE_REACH_MM = 1.6  # what a thick slice counts as: the next one is within reach, with a margin
