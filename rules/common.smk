@@ -361,6 +361,37 @@ def changes_of(name):
     ]
 
 
+def responses_of(name):
+    """A file of each visit of a patient that has inspiration and expiration."""
+    return lambda wildcards: [
+        f"{RESULTS}/visit/{subject}/{visit}/{name}"
+        for subject, visit in PAIRED
+        if subject == wildcards.subject
+    ]
+
+
+def per_response(name):
+    """A file of every patient whose baseline has inspiration and expiration."""
+    return [
+        f"{RESULTS}/subject/{subject}/{name}"
+        for subject, visit in PAIRED
+        if VISITS[visit]["baseline"]
+    ]
+
+
+def vessels_of_prm(wildcards):
+    """The vessels that a response map leaves out, if the trial asks for it and names them."""
+    scan = (wildcards.subject, wildcards.visit, IMAGING["inspiration"])
+    if not IMAGING.get("prm", {}).get("leave_out_vessels"):
+        return []
+    if not isinstance(SCAN_OF.at[scan, "VESSELS"], str):
+        raise ValueError(
+            f"{' '.join(scan)}: scans.tsv names no VESSELS, which the response map is to leave "
+            "out; name them for every inspiration, or set imaging.prm.leave_out_vessels to false"
+        )
+    return structure("VESSELS")(wildcards)
+
+
 def per_subject(name):
     """A file of every patient whose visits are compared: those with an inspiration."""
     subjects = dict.fromkeys(subject for subject, _ in INSPIRED)
@@ -388,7 +419,7 @@ def biomarkers():
         "vessels": per_structure("vessels.tsv", "VESSELS"),
         "calcium": per_structure("calcium.tsv", "CORONARY"),
         "ventricle": per_structure("ventricle.tsv", "HEART"),
-        "prm": per_pair("prm/prm.tsv"),
+        "prm": [*per_pair("prm/prm.tsv"), *per_response("prm.tsv")],
     }
 
 

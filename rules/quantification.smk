@@ -133,6 +133,7 @@ rule measure_prm:
         lungs_record=visit_file("inspiration", "lungs.json"),
         expiration="<results>/visit/{subject}/{visit}/exp_to_insp/expiration.nii.gz",
         record="<results>/visit/{subject}/{visit}/exp_to_insp/registration.json",
+        vessels=vessels_of_prm,
     output:
         table="<results>/visit/{subject}/{visit}/prm/prm.tsv",
         map="<results>/visit/{subject}/{visit}/prm/prm.nii.gz",
@@ -203,6 +204,33 @@ rule compare_visits:
         code=code("compare_visits"),
     script:
         "../scripts/compare_visits.py"
+
+
+rule compare_prm:
+    """Follow the response map of one patient from visit to visit, on the baseline's anatomy."""
+    input:
+        maps=responses_of("prm/prm.nii.gz"),
+        images=visits_of("scan.nii.gz"),
+        lungs=visits_of("lungs.nii.gz"),
+        lungs_records=visits_of("lungs.json"),
+        transforms=changes_of("transform.tfm"),
+        registrations=changes_of("registration.json"),
+    output:
+        table="<results>/subject/{subject}/prm.tsv",
+        picture="<results>/subject/{subject}/prm.png",
+    log:
+        "<results>/logs/compare_prm/{subject}.log",
+    conda:
+        "../envs/imaging.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=20,
+    params:
+        subject=lambda wildcards: wildcards.subject,
+        visits=SETTINGS["visits"],
+        code=code("compare_prm"),
+    script:
+        "../scripts/compare_prm.py"
 
 
 rule gather_measurements:

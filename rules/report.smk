@@ -122,7 +122,7 @@ rule report_quality:
             *per_pair("exp_to_insp/registration.png"),
             *per_change("registration.png"),
         ],
-        prm_pictures=per_pair("prm/prm.png"),
+        prm_pictures=[*per_pair("prm/prm.png"), *per_response("prm.png")],
     output:
         page="<results>/report/quality.html",
     log:

@@ -3,7 +3,7 @@
 import logging
 
 from lungitude import images, records, tables
-from lungitude.biomarkers.prm import COLOURS, LEGEND, prm_map, table
+from lungitude.biomarkers.prm import COLOURS, LEGEND, measures, prm_map
 from lungitude.job import job_log, write_empty
 from lungitude.overlays import label_overlay
 
@@ -21,10 +21,16 @@ def main(job):
         write_empty(*job.output)
         return
     inspiration = images.read(job.input.inspiration)
+    expiration = images.read(job.input.expiration)
     lungs = images.read_labels(job.input.lungs, like=inspiration)
+    paths = job.input.get("vessels") or []
+    vessels = images.read_labels(paths, like=inspiration) if paths else None
     scheme = records.read(job.input.lungs_record)["scheme"]
-    classes = prm_map(inspiration, images.read(job.input.expiration), lungs, job.params.vessel_hu)
-    found = table(classes, lungs, scheme, job.params.vessel_hu)
+    vessel_hu = job.params.vessel_hu
+    classes = prm_map(inspiration, expiration, lungs, vessel_hu, vessels)
+    found = measures(inspiration, expiration, classes, lungs, scheme, vessel_hu)
+    if found["noise_insp_hu"].isna().all():
+        log.warning("no air of the trachea in both phases: no value is corrected for noise")
     tables.write(found, job.output.table, identity)
     images.write(classes, job.output.map)
     label_overlay(

@@ -237,8 +237,8 @@ def measure_fault(value, config):
         known += spec["compared"].get(table, [])
     if column not in known:
         return f"the table '{table}' has no column '{column}'; {nearest(column, known)}"
-    if table == "prm" and series != "visit":
-        return "a map of two scans belongs to no series; write 'visit' in place of it"
+    if table == "prm" and series not in ("visit", "subject"):
+        return "a map of two scans belongs to no series; write 'visit' or 'subject' in place of it"
     if series == "subject" and table in spec["compared"]:
         return None
     known = config.get("imaging", {}).get("series")

@@ -226,7 +226,7 @@ def rules_run(folder, *arguments):
 IMAGING = {
     *("render_chest", "render_heart", "ingest_scan", "segment_lungs", "check_quality"),
     *("measure_parenchyma", "measure_airways", "measure_vessels", "measure_calcium"),
-    *("measure_ventricle", "compare_visits"),
+    *("measure_ventricle", "compare_visits", "compare_prm"),
     *("register_exp_to_insp", "register_to_baseline", "measure_prm", "gather_measurements"),
 }
 

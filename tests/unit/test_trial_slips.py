@@ -173,7 +173,7 @@ SLIPS = {
     ),
     "a map of one series": (
         cell("parameters.tsv", "MEASURE", "hrct_insp:prm:all:fsad_pct"),
-        "a map of two scans belongs to no series; write 'visit' in place of it",
+        "a map of two scans belongs to no series; write 'visit' or 'subject' in place of it",
     ),
     # YAML
     "a tab in YAML": (
