@@ -113,6 +113,9 @@ def test_points_of_a_shallow_inspiration_are_followed(baseline):
     assert np.linalg.norm(there - points, axis=1).max() > 8.0
     back = truth.map_points(shallow, "insp", baseline, "insp", there)
     assert back == pytest.approx(points, abs=0.01)
+    larger = dataclasses.replace(baseline, scale_z=baseline.scale_z * 1.05)
+    grown = truth.map_points(baseline, "insp", larger, "insp", points)
+    assert grown == pytest.approx(points * (1.0, 1.0, 1.05))
     on = truth.map_points(shallow, "insp", shallow, "exp", there)
     assert on == pytest.approx(
         truth.map_points(baseline, "insp", baseline, "exp", points), abs=0.02

@@ -66,7 +66,7 @@ def map_points(record, phase, other, other_phase, points_mm):
     """
     points = np.asarray(points_mm, dtype=float).reshape(-1, 3)
     first, second = grids.field(record, phase), grids.field(other, other_phase)
-    if first == second:
+    if first == second and np.array_equal(record.scale, other.scale):
         return points
     if first:
         points = breathing.map_points(first, points, "exp_to_insp")
