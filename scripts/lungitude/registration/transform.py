@@ -1,9 +1,12 @@
 """One spatial transform of a registration: from points of the fixed image to the moving image."""
 
+import math
 from pathlib import Path
 
+import numba
 import numpy as np
 import SimpleITK as sitk
+from scipy import ndimage
 
 from lungitude.job import whole
 
@@ -17,6 +20,8 @@ AIR_HU = -1024.0
 UNSIGNED = (sitk.sitkUInt8, sitk.sitkUInt16, sitk.sitkUInt32, sitk.sitkUInt64)
 
 _FINER = 2  # of the grid of an inverse
+_STEP_VOX = 4.0  # longest step of its search: a longer one leaves the fold that it started in
+_MIN_DETERMINANT = 0.02  # below, a Newton step leads astray
 
 
 class Transform:
@@ -31,7 +36,8 @@ class Transform:
     -----
     The pull-back convention of ITK: what maps points forwards, from fixed to moving, resamples
     images backwards, from moving onto the fixed grid. Any transform that plain
-    `SimpleITK.ReadTransform` reads can be wrapped; displacement fields are zero outside their grid.
+    `SimpleITK.ReadTransform` reads can be wrapped; displacement fields are interpolated linearly
+    and zero outside their grid.
     """
 
     def __init__(self, transform):
@@ -73,12 +79,56 @@ class Transform:
         Returns
         -------
         ndarray of float, (n, 3)
+
+        Notes
+        -----
+        All points at once; the same numbers as ITK's own, to 1e-6 mm.
         """
-        points = np.asarray(points_mm, float)
+        points = np.array(points_mm, float)
         if points.ndim != 2 or points.shape[1] != 3:
             raise ValueError(f"points_mm has shape {points.shape}, not (n, 3)")
-        mapped = [self.sitk.TransformPoint(point) for point in points.tolist()]
-        return np.array(mapped, float).reshape(-1, 3)
+        for part in reversed(parts(self.sitk)):  # the last part is applied first
+            if part.IsLinear():
+                matrix, offset = _linear(part)
+                points = points @ matrix.T + offset
+            elif part.GetTransformEnum() == sitk.sitkDisplacementField:
+                points += _sampled(_field(part), points)
+            else:
+                mapped = [part.TransformPoint(point) for point in points.tolist()]
+                points = np.array(mapped, float).reshape(-1, 3)
+        return points
+
+    def compose(self, after):
+        """Chain two transforms: points go through this one, then through `after`.
+
+        Parameters
+        ----------
+        after : Transform
+            Begins in the space where this one ends. With this one from baseline to week 6 and
+            `after` from week 6 to week 12, the result goes from baseline to week 12.
+
+        Returns
+        -------
+        Transform
+        """
+        return Transform(sitk.CompositeTransform([*parts(after.sitk), *parts(self.sitk)]))
+
+    def displacement(self, like):
+        """Sample the whole transform on the grid of `like`.
+
+        Returns
+        -------
+        SimpleITK.Image of float64 vectors
+            Mapped minus fixed point, (x, y, z) in mm.
+        """
+        return sitk.TransformToDisplacementField(
+            self.sitk,
+            sitk.sitkVectorFloat64,
+            like.GetSize(),
+            like.GetOrigin(),
+            like.GetSpacing(),
+            like.GetDirection(),
+        )
 
     def jacobian(self, like):
         """Take the determinant of the whole transform on the grid of `like`.
@@ -98,7 +148,7 @@ class Transform:
         before = sitk.CompositeTransform(3)
         for part in reversed(parts(self.sitk)):  # the last part is applied first
             if part.IsLinear():
-                factor *= _linear_determinant(part)
+                factor *= float(np.linalg.det(_linear(part)[0]))
             else:
                 here = sitk.Resample(
                     _field_determinant(_field(part)),
@@ -116,33 +166,28 @@ class Transform:
             total.CopyInformation(like)
         return total * factor
 
-    def inverse(self, iterations=30, tolerance_mm=0.01):
+    def inverse(self, iterations=50, tolerance_mm=0.001):
         """Invert: points of the moving image to the fixed image.
-
-        Displacement fields are inverted by fixed-point iteration, until the mean error of a round
-        trip is below `tolerance_mm` or `iterations` are done, on a grid finer than their own: the
-        inverse of a piecewise linear map has its kinks elsewhere.
 
         Returns
         -------
         Transform
+
+        Notes
+        -----
+        A node of an inverse field is found by Newton steps, until it is sent within `tolerance_mm`
+        of where it should be or `iterations` are done. Plain fixed-point iteration fails where a
+        breath stretches lung to more than twice its length. The nodes are finer than those of the
+        field, because the inverse of a piecewise linear map has its kinks elsewhere, and reach as
+        far beyond its grid as it moves points there. Where a field folds, one of the answers.
         """
         inverted = []
         for part in reversed(parts(self.sitk)):
             if part.IsLinear():
                 inverted.append(part.GetInverse())
             else:
-                inverted.append(
-                    sitk.DisplacementFieldTransform(
-                        sitk.InvertDisplacementField(
-                            sitk.Expand(_field(part), [_FINER] * 3),
-                            maximumNumberOfIterations=iterations,
-                            maxErrorToleranceThreshold=10 * tolerance_mm,
-                            meanErrorToleranceThreshold=tolerance_mm,
-                            enforceBoundaryCondition=True,
-                        )
-                    )
-                )
+                field = _inverse_field(_field(part), iterations, tolerance_mm)
+                inverted.append(sitk.DisplacementFieldTransform(field))
         return Transform(sitk.CompositeTransform(inverted))
 
     def write(self, path):
@@ -192,11 +237,137 @@ def _field(part):
     return sitk.DisplacementFieldTransform(part).GetDisplacementField()
 
 
-def _linear_determinant(part):
-    """Return the determinant of a linear part, from the images of the unit vectors."""
+def _linear(part):
+    """Return matrix and offset of a linear part, from the images of the unit vectors."""
     origin = np.array(part.TransformPoint((0.0, 0.0, 0.0)))
     units = [np.array(part.TransformPoint(tuple(unit))) - origin for unit in np.eye(3).tolist()]
-    return float(np.linalg.det(np.array(units)))
+    return np.array(units).T, origin
+
+
+def _sampled(field, points):
+    """Return the displacement at points (n, 3), linear between nodes and 0 outside, as in ITK."""
+    axes = np.reshape(field.GetDirection(), (3, 3)) * np.array(field.GetSpacing())
+    index = (points - np.array(field.GetOrigin())) @ np.linalg.inv(axes).T
+    inside = ((index >= -0.5) & (index < np.array(field.GetSize()) - 0.5)).all(axis=1)
+    values = sitk.GetArrayViewFromImage(field)
+    found = np.zeros_like(points)
+    where = index[inside, ::-1].T
+    for axis in range(3):
+        found[inside, axis] = ndimage.map_coordinates(
+            values[..., axis], where, order=1, mode="nearest", output=float
+        )
+    return found
+
+
+def _inverse_field(field, iterations, tolerance_mm):
+    """Return the displacement field of the inverse of x + u(x)."""
+    spacing = np.array(field.GetSpacing())
+    axes = np.reshape(field.GetDirection(), (3, 3)) * spacing
+    # Displacement along the index axes, in voxels of the field.
+    steps = sitk.GetArrayFromImage(field).astype(float) @ np.linalg.inv(axes).T
+    rim = steps.copy()
+    rim[1:-1, 1:-1, 1:-1] = 0.0
+    beyond = np.ceil(np.abs(rim).max(axis=(0, 1, 2))).astype(int)
+    size = (np.array(field.GetSize()) + 2 * beyond - 1) * _FINER + 1
+    found = np.zeros((*size[::-1], 3))
+    _invert(steps, spacing, -beyond.astype(float), 1.0 / _FINER, iterations, tolerance_mm, found)
+    inverse = sitk.GetImageFromArray(found @ axes.T, isVector=True)
+    inverse.SetDirection(field.GetDirection())
+    inverse.SetSpacing((spacing / _FINER).tolist())
+    inverse.SetOrigin((np.array(field.GetOrigin()) - axes @ beyond).tolist())
+    return inverse
+
+
+@numba.njit(cache=True)
+def _invert(steps, spacing, first, pitch, iterations, tolerance_mm, found):
+    """Find, for each node y of a grid, the v with u(y + v) = -v; all in voxels of `steps`.
+
+    `first` is the index (x, y, z) of the first node, `pitch` the way to the next one. The search
+    begins where the neighbours point to, and again from nothing if that leads nowhere.
+    """
+    nz, ny, nx, _ = found.shape
+    here, target, value, slope = np.empty(3), np.empty(3), np.empty(3), np.empty((3, 3))
+    for k in range(nz):
+        for j in range(ny):
+            for i in range(nx):
+                target[0] = first[0] + pitch * i
+                target[1] = first[1] + pitch * j
+                target[2] = first[2] + pitch * k
+                best = np.inf
+                for attempt in range(2):
+                    for a in range(3):
+                        here[a] = target[a]
+                        if attempt == 0 and i > 0:
+                            here[a] += 2 * found[k, j, i - 1, a] - found[k, j, max(i - 2, 0), a]
+                    for _ in range(iterations):
+                        _look(steps, here, value, slope)
+                        error = 0.0
+                        for a in range(3):
+                            value[a] += here[a] - target[a]
+                            error += (value[a] * spacing[a]) ** 2
+                        if error < best:
+                            best = error
+                            for a in range(3):
+                                found[k, j, i, a] = here[a] - target[a]
+                        if error < tolerance_mm**2:
+                            break
+                        _advance(here, value, slope)
+                    if best < tolerance_mm**2:
+                        break
+
+
+@numba.njit(cache=True)
+def _look(steps, at, value, slope):
+    """Displacement and its derivatives at an index (x, y, z), as at the border beyond it."""
+    x0, x1, wx, mx = _cell(at[0], steps.shape[2])
+    y0, y1, wy, my = _cell(at[1], steps.shape[1])
+    z0, z1, wz, mz = _cell(at[2], steps.shape[0])
+    for a in range(3):
+        near, far = steps[z0, y0, x0, a], steps[z0, y0, x1, a]
+        low, dx00 = near + wx * (far - near), far - near
+        near, far = steps[z0, y1, x0, a], steps[z0, y1, x1, a]
+        high, dx01 = near + wx * (far - near), far - near
+        below, dy0, dx0 = low + wy * (high - low), high - low, dx00 + wy * (dx01 - dx00)
+        near, far = steps[z1, y0, x0, a], steps[z1, y0, x1, a]
+        low, dx10 = near + wx * (far - near), far - near
+        near, far = steps[z1, y1, x0, a], steps[z1, y1, x1, a]
+        high, dx11 = near + wx * (far - near), far - near
+        above, dy1, dx1 = low + wy * (high - low), high - low, dx10 + wy * (dx11 - dx10)
+        value[a] = below + wz * (above - below)
+        slope[a, 0] = mx * (dx0 + wz * (dx1 - dx0))
+        slope[a, 1] = my * (dy0 + wz * (dy1 - dy0))
+        slope[a, 2] = mz * (above - below)
+
+
+@numba.njit(cache=True)
+def _cell(place, size):
+    """Return the two nodes around a place on an axis, its share between, and 0. beyond the ends."""
+    inside = 1.0 if 0.0 <= place <= size - 1 else 0.0
+    place = min(max(place, 0.0), size - 1.0)
+    low = max(min(int(place), size - 2), 0)
+    return low, min(low + 1, size - 1), place - low, inside
+
+
+@numba.njit(cache=True)
+def _advance(here, error, slope):
+    """Take a Newton step against an error, or the error itself where the map is almost flat."""
+    for a in range(3):
+        slope[a, a] += 1.0
+    (a, b, c), (d, e, f), (g, h, i) = slope[0], slope[1], slope[2]
+    ei, di, dh = e * i - f * h, d * i - f * g, d * h - e * g
+    determinant = a * ei - b * di + c * dh
+    x, y, z = error
+    if determinant > _MIN_DETERMINANT:
+        x, y, z = (
+            (ei * x + (c * h - b * i) * y + (b * f - c * e) * z) / determinant,
+            (-di * x + (a * i - c * g) * y + (c * d - a * f) * z) / determinant,
+            (dh * x + (b * g - a * h) * y + (a * e - b * d) * z) / determinant,
+        )
+    length = math.sqrt(x * x + y * y + z * z)
+    shorter = min(1.0, _STEP_VOX / length) if length > 0.0 else 1.0
+    here[0] -= shorter * x
+    here[1] -= shorter * y
+    here[2] -= shorter * z
 
 
 def _field_determinant(field):
