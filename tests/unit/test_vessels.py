@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from unit import tubes
 
 from lungitude import images
-from lungitude.biomarkers import fractal
+from lungitude.biomarkers import fractal, vessel_samples
 from lungitude.biomarkers.vessels import COLUMNS, RADII_MM, radius_law, vessel_segments, vessels
 
 SIZE_MM = 62.0
@@ -274,6 +274,16 @@ def test_nothing_there():
     beside[10:] = 0
     apart = vessels(label, images.from_array(beside, lungs), ct).iloc[0]
     assert "vessels_outside_lungs" in apart["flag"]
+
+
+def test_an_end_without_label_right_ahead_stays_where_it_is():
+    """A speck beyond a gap, with the end of one radius before it in the gap."""
+    depth = np.zeros((20, 9, 9), np.float32)
+    depth[14, 4, 4] = 0.5
+    points = np.stack([np.arange(6.0, 13.0), *np.full((2, 7), 4.0)], axis=1)
+    tangents = np.tile([1.0, 0.0, 0.0], (7, 1))
+    found = vessel_samples._to_tips(points, tangents, (False, True), 1.5, depth, (1.0, 1.0, 1.0))
+    assert (found == points).all()
 
 
 def test_faults():

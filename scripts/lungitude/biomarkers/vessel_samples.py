@@ -237,8 +237,9 @@ def _to_tips(points, tangents, free, radius, depth, spacing):
         steps = np.sort(along)
         gap = np.flatnonzero(np.diff(steps) > voxel)
         more = steps[gap[0] if len(gap) else -1] - radius
-        if more > 0.1:
-            new = tip + ahead[np.abs(along - more) <= 0.75 * voxel].mean(axis=0)
+        near = ahead[np.abs(along - more) <= 0.75 * voxel]
+        if more > 0.1 and len(near):
+            new = tip + near.mean(axis=0)
             points = np.concatenate((new[None], points) if last == 0 else (points, new[None]))
     return points
 
