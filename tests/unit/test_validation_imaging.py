@@ -395,7 +395,4 @@ def test_committed_document_is_made_from_its_table():
     document = COMMITTED.with_suffix(".md").read_text(encoding="utf-8")
     assert imaging_document.document(table) == document
     counts = table[table["kind"] == "cases"].set_index("part")["n"]
-    assert set(counts.index) == set(imaging_cases.PARTS)
-    assert counts.between(
-        4, imaging_cases.CASES
-    ).all()  # a run that was stopped says how far it came
+    assert counts.to_dict() == dict.fromkeys(imaging_cases.PARTS, imaging_cases.CASES)
