@@ -596,3 +596,20 @@ def test_frame_is_orthonormal():
     assert np.allclose(here[1:] @ here[1:].T, np.eye(3))
     assert np.allclose(np.cross(here[3], here[1]), here[2])
     assert graphs.bounding_box(np.zeros((2, 2, 2), bool)) is None
+
+
+def test_a_tube_that_ran_away_from_its_voxels_is_no_fit(monkeypatch):
+    """Far from its voxels the equations of a tube become singular."""
+
+    def singular(*_):
+        raise np.linalg.LinAlgError
+
+    y, x, z = (axis.ravel() for axis in np.mgrid[-6:7, -6:7, 0:1] * 0.6)
+    points = np.stack([x, y, z], axis=1)
+    hu = airway_fit.profile(np.hypot(x, y), 1.5, 1.0, 0.6, -1000.0, WALL_HU, LUNG_HU)
+    start = np.array([0.0, 0.0, 0.0, 0.0, 1.2, 0.8, LUNG_HU, 0.0, 0.0])
+    args = (points, hu, np.full(hu.size, 0.6), start, -1000.0, WALL_HU, np.ones(24, bool))
+    args = (*args, airway_fit.disc_table(), 0)
+    assert airway_fit.fit_tube(*args)[2] > 0
+    monkeypatch.setattr(np.linalg, "solve", singular)
+    assert airway_fit.fit_tube.py_func(*args)[2] == -1

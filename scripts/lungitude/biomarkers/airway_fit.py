@@ -270,7 +270,8 @@ def fit_tube(points, hu, sigma, start, lumen, wall, open_, table, rounds, floor=
     scale : float
         Robust SD of the residuals, HU.
     steps : int
-        Accepted steps in the last round; -1 if fewer than 6 sectors or 20 voxels are left.
+        Accepted steps in the last round; -1 if fewer than 6 sectors or 20 voxels are left, or if
+        the tube has run away from its voxels.
 
     Notes
     -----
@@ -321,8 +322,10 @@ def fit_tube(points, hu, sigma, start, lumen, wall, open_, table, rounds, floor=
                 system = normal.copy()
                 for a in range(N):
                     system[a, a] += damping * normal[a, a] + 1e-12
-                step = np.linalg.solve(system, right)
-                new = theta + step
+                try:
+                    new = theta + np.linalg.solve(system, right)
+                except Exception:  # singular: the tube has run away from its voxels
+                    return theta, np.nan, -1
                 new[4] = max(new[4], 0.1 * sigma[0])
                 new[5] = max(new[5], MIN_WALL_MM)
                 _residuals(points, hu, sigma, new, lumen, wall, table, trial)
