@@ -46,7 +46,7 @@ def lung_overlay(ct, lungs, path, title, lines=()):
     _save(_compose([row], title, list(lines)), path)
 
 
-def registration_overlay(fixed, moving_before, moving_after, mask, path, title):
+def registration_overlay(fixed, moving_before, moving_after, mask, path, title, lines=()):
     """Draw how well two scans lie on each other, before and after registration.
 
     Parameters
@@ -58,6 +58,8 @@ def registration_overlay(fixed, moving_before, moving_after, mask, path, title):
     path : path
         PNG.
     title : str
+    lines : iterable of str
+        Warnings, written below.
 
     Notes
     -----
@@ -79,7 +81,8 @@ def registration_overlay(fixed, moving_before, moving_after, mask, path, title):
                 board = _board(red.shape, 24)
                 checker = np.repeat(np.where(board, red, cyan)[..., None], 3, axis=-1)
         rows.append([*row, checker])
-    _save(_compose(rows, f"{title}   above: before, below: after (red fixed, cyan moving)"), path)
+    heading = f"{title}   above: before, below: after (red fixed, cyan moving)"
+    _save(_compose(rows, heading, list(lines)), path)
 
 
 def label_overlay(image, labels, colours, path, title, legend=None):

@@ -15,7 +15,8 @@ from lungitude.phantom import breathing, render
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 IDENTITY = {"USUBJID": "S001", "AVISIT": "Week 6", "SERIES": "visit"}
-SETTINGS = {"preset": "lung", "spacing_mm": 5}
+SETTINGS = {"preset": "lung", "backend": "simpleitk", "spacing_mm": 4}
+QUICK = {**SETTINGS, "spacing_mm": 7, "fallback": None}
 ROW = {
     "USUBJID": "S001",
     "AVISIT": "Week 6",
@@ -102,6 +103,7 @@ def test_expiration_lands_on_the_inspiration(breath, registered):
     assert (record["status"], record["SERIES"]) == ("ok", "exp_to_insp")
     assert record["dice_after"] > 0.95
     assert record["warnings"] == []
+    assert (record["backend"], record["fallback"]) == ("simpleitk", False)
     folder, scans = breath
     transform = registration.read(registered["transform"])
     insp, exp = render.landmarks(scans["insp"].record)
@@ -184,13 +186,12 @@ def test_lungs_that_do_not_meet_are_excluded(breath, tmp_path):
     images.write(images.from_array(sheet, lungs), tmp_path / "sheet.nii.gz")
     inputs["moving_lungs"] = tmp_path / "sheet.nii.gz"
     outputs = outputs_in(tmp_path, transform="t.tfm", record="r.json", picture="p.png")
-    settings = {**SETTINGS, "spacing_mm": 8}
     run(
         "register_to_baseline",
         inputs,
         outputs,
         tmp_path,
-        registration=settings,
+        registration=QUICK,
         on_bad_scan="exclude",
     )
     record = records.read(outputs["record"])
@@ -203,7 +204,7 @@ def test_lungs_that_do_not_meet_are_excluded(breath, tmp_path):
             inputs,
             outputs,
             tmp_path,
-            registration=settings,
+            registration=QUICK,
             on_bad_scan="stop",
         )
     assert "S001 Week 6" in (tmp_path / "log").read_text()
@@ -217,7 +218,116 @@ def test_follow_up_lands_on_the_baseline(breath, tmp_path):
         inputs,
         outputs,
         tmp_path,
-        registration={**SETTINGS, "spacing_mm": 8},
+        registration=QUICK,
         on_bad_scan=None,
     )
     assert records.read(outputs["record"])["dice_after"] > 0.99
+
+
+def register_follow_up(inputs, folder, settings, on_bad_scan="exclude"):
+    """Run the rule of visits; return its record and outputs."""
+    folder.mkdir(exist_ok=True)
+    outputs = outputs_in(folder, transform="t.tfm", record="r.json", picture="p.png")
+    run(
+        "register_to_baseline",
+        inputs,
+        outputs,
+        folder,
+        registration=settings,
+        on_bad_scan=on_bad_scan,
+    )
+    return records.read(outputs["record"]), outputs
+
+
+def with_moving(inputs, folder, *images_of):
+    """Replace the moving scan and its lungs."""
+    names = {"moving": "scan.nii.gz", "moving_lungs": "lungs.nii.gz"}
+    for image, name in zip(images_of, names.values(), strict=True):
+        images.write(image, folder / name)
+    return {**inputs, **{key: folder / name for key, name in names.items()}}
+
+
+def test_a_mirrored_scan_is_excluded_and_never_tried_twice(breath, tmp_path):
+    inputs = pair_inputs(breath[0], "insp", "insp")
+    mirrored = []
+    for name in ("moving", "moving_lungs"):
+        image = images.read(inputs[name])
+        values = np.ascontiguousarray(images.array(image)[..., ::-1])
+        mirrored.append(images.from_array(values, image))
+    inputs = with_moving(inputs, tmp_path, *mirrored)
+    settings = {**QUICK, "fallback": {"backend": "antspyx", "spacing_mm": 9}}
+    record, outputs = register_follow_up(inputs, tmp_path, settings)
+    assert (record["status"], record["flip"]) == ("excluded", "left to right")
+    assert "flipped left to right" in record["reason"]
+    assert record["fallback"] is False
+    assert "trying the fall-back" not in (tmp_path / "log").read_text()
+    assert outputs["transform"].stat().st_size == 0
+    assert outputs["picture"].stat().st_size > 1000  # why is for a person to see
+    with pytest.raises(SystemExit):
+        register_follow_up(inputs, tmp_path, settings, "stop")
+
+
+def test_another_patients_scan_is_excluded_after_the_fall_back(breath, tmp_path):
+    section = {"voxel_mm": [3.5, 3.5, 3.5], "vessel_terminals": 800}
+    other = render.render(render.prepare({**ROW, "USUBJID": "S777"}, section))["insp"]
+    inputs = with_moving(
+        pair_inputs(breath[0], "insp", "insp"),
+        tmp_path,
+        other.grid.image(render.deliver(other)),
+        other.grid.image((other.lobes > 0).astype(np.uint8)),
+    )
+    settings = {**QUICK, "fallback": {"backend": "antspyx", "spacing_mm": 8}}
+    record, _ = register_follow_up(inputs, tmp_path, settings)
+    assert record["status"] == "excluded"
+    assert record["dice_after"] > 0.9
+    assert "another patient" in record["reason"]
+    assert "trying the fall-back" in (tmp_path / "log").read_text()
+
+
+def test_the_fall_back_is_kept_where_the_first_fails(breath, tmp_path):
+    inputs = pair_inputs(breath[0])
+    failing = {**QUICK, "total_sigma_vox": 0.0}  # nothing keeps the field smooth
+    record, _ = register_follow_up(inputs, tmp_path / "alone", failing)
+    assert record["fallback"] is False
+    assert any("folds" in text for text in record["warnings"])
+    rescue = {**failing, "fallback": {"backend": "antspyx", "spacing_mm": 5}}
+    record, outputs = register_follow_up(inputs, tmp_path / "rescued", rescue)
+    assert (record["status"], record["backend"], record["fallback"]) == ("ok", "antspyx", True)
+    assert not any("folds" in text for text in record["warnings"])
+    transform = registration.read(outputs["transform"])
+    insp, exp = render.landmarks(breath[1]["insp"].record)
+    assert np.linalg.norm(transform.apply_points(insp) - exp, axis=1).mean() < 3
+
+
+def test_a_second_opinion_is_asked_of_chosen_patients_only(breath, tmp_path):
+    inputs = pair_inputs(breath[0])
+    settings = {"backend": "antspyx", "spacing_mm": 6}
+    for subjects, asked in ((["S001"], True), (["S002"], False)):
+        second = {"backend": "simpleitk", "subjects": subjects}
+        record, _ = register_follow_up(
+            inputs, tmp_path / subjects[0], {**settings, "second_opinion": second}
+        )
+        assert ("second_backend" in record) == asked
+        if asked:
+            assert record["second_backend"] == "simpleitk"
+            assert 0 < record["second_mean_mm"] < record["second_p95_mm"] < 6
+
+
+def test_a_second_opinion_that_differs_is_a_warning(breath, tmp_path, monkeypatch):
+    monkeypatch.setattr("lungitude.registration.checks.MAX_DIFFERENCE_MM", (0.01, 8.0))
+    settings = {
+        "backend": "antspyx",
+        "spacing_mm": 6,
+        "second_opinion": {"backend": "simpleitk", "subjects": ["S001"]},
+    }
+    record, _ = register_follow_up(pair_inputs(breath[0]), tmp_path, settings)
+    assert record["status"] == "ok"
+    assert record["warnings"][-1].startswith("simpleitk differs by")
+
+
+def test_two_runs_write_the_same_bytes(breath, tmp_path):
+    found = []
+    for name in ("one", "two"):
+        _, outputs = register_follow_up(pair_inputs(breath[0]), tmp_path / name, QUICK)
+        found.append([outputs[key].read_bytes() for key in ("transform", "record", "picture")])
+    assert found[0] == found[1]

@@ -339,7 +339,7 @@ def test_bad_images_are_refused(pair):
 
 
 def test_presets_state_all_settings():
-    assert settings.complete("lung", {})["spacing_mm"] == 3.0
+    assert settings.complete("lung", {})["spacing_mm"] == 1.5
     assert settings.complete("lung", {"spacing_mm": 4})["spacing_mm"] == 4
 
 

@@ -7,13 +7,16 @@ import SimpleITK as sitk
 from lungitude import images, records
 from lungitude.job import write_empty
 from lungitude.overlays import registration_overlay
-from lungitude.registration.checks import MIN_DICE_USABLE, report
+from lungitude.registration import checks
 from lungitude.registration.engine import register
 from lungitude.registration.settings import complete
 from lungitude.registration.transform import Transform
 
 log = logging.getLogger("lungitude.registration")
 STAGE = "registration"
+FALLBACK = {"backend": "antspyx"}  # another method fails elsewhere
+_KINDS = {"exp_to_insp": "breath", "to_baseline": "visits"}
+_SECOND = ("backend", "subjects")
 
 
 def run(inputs, outputs, identity, settings, on_bad_scan="exclude"):
@@ -28,15 +31,29 @@ def run(inputs, outputs, identity, settings, on_bad_scan="exclude"):
     identity : dict
         USUBJID, AVISIT, SERIES of the record.
     settings : dict
-        ``preset`` and whatever differs from it.
+        As `split` takes them.
     on_bad_scan : {"exclude", "stop"}
-        What follows when the lungs don't overlap after registration, or none was possible.
+        What follows when `checks.report` refuses the registration, or none was possible.
 
     Returns
     -------
     dict
-        The record that was written.
+        The record that was written: the numbers and ``warnings`` of `checks.report`, ``backend``,
+        ``fallback`` (whether the map that was kept is that of the fall-back); with a second opinion
+        ``second_backend``, ``second_mean_mm`` and ``second_p95_mm`` (distance of its map in the
+        lungs).
+
+    Raises
+    ------
+    ValueError
+        Settings that `split` refuses; with "stop", a bad pair.
+
+    Notes
+    -----
+    Where the map fails its checks and the scans are not to blame, the fall-back registers them once
+    more, and the better of both is kept: fewer refusals, then fewer warnings, then more similar.
     """
+    given, fallback, second = split(settings)
     files = [outputs.transform, outputs.picture]
     image_path = getattr(outputs, "image", None)
     if image_path:
@@ -54,36 +71,146 @@ def run(inputs, outputs, identity, settings, on_bad_scan="exclude"):
         images.read_labels(inputs.fixed_lungs, like=fixed),
         images.read_labels(inputs.moving_lungs, like=moving),
     )
-    settings = dict(settings or {})
-    complete(settings.get("preset", "lung"), {k: v for k, v in settings.items() if k != "preset"})
+    pair = (fixed, moving, masks, _KINDS.get(identity["SERIES"]))
     try:
-        transform = register(fixed, moving, fixed_mask=masks[0], moving_mask=masks[1], **settings)
+        transform, found = _best(pair, given, fallback)
     except ValueError as error:  # of the scans: the settings are known to be good
-        return _bad(files, outputs.record, identity, str(error), on_bad_scan)
-    found = report(fixed, moving, transform, masks)
+        _stop_if(on_bad_scan, identity, str(error))
+        return _exclude(files, outputs.record, identity, STAGE, str(error))
+    refused = found.pop("refused")
+    if not refused and second and identity["USUBJID"] in second["subjects"]:
+        repeats = found["backend"] == second["settings"]["backend"]  # the fall-back was kept
+        _compare(found, transform, pair, given if repeats else second["settings"])
     for warning in found["warnings"]:
         log.warning("%s %s: %s", identity["USUBJID"], identity["AVISIT"], warning)
-    if not found["dice_after"] >= MIN_DICE_USABLE:
-        reason = (
-            f"lungs overlap by Dice {found['dice_after']:.2f} after registration, "
-            f"less than {MIN_DICE_USABLE:g}"
-        )
-        return _bad(files, outputs.record, identity, reason, on_bad_scan, **found)
+    if refused:
+        _stop_if(on_bad_scan, identity, "; ".join(refused))
     warped = transform.resample(moving, like=fixed)
+    _draw(outputs.picture, identity, pair, warped, found["warnings"], refused)
+    if refused:  # the picture stays: a person may want to see why
+        files.remove(outputs.picture)
+        return _exclude(files, outputs.record, identity, STAGE, "; ".join(refused), **found)
     transform.write(outputs.transform)
     if image_path:
         images.write(warped, image_path)
-    before = Transform(sitk.Transform(3, sitk.sitkIdentity)).resample(moving, like=fixed)
-    title = " ".join(identity[name] for name in ("USUBJID", "AVISIT", "SERIES"))
-    registration_overlay(fixed, before, warped, masks[0], outputs.picture, title)
     records.write(outputs.record, **identity, stage=STAGE, reason="", **found)
     return records.read(outputs.record)
 
 
-def _bad(files, record, identity, reason, on_bad_scan, **found):
+def split(settings):
+    """Part the settings of the rules into those of each registration.
+
+    Parameters
+    ----------
+    settings : dict or None
+        What `register` takes (``preset``, ``backend`` and what differs from them), and
+
+        - ``fallback``: the same for another try where the first fails its checks; antspyx where not
+          given, None for none;
+        - ``second_opinion``: ``backend``, to compare the first with, and ``subjects``, the patients
+          of whom it is asked.
+
+    Returns
+    -------
+    given : dict
+    fallback : dict or None
+        None also where it would repeat the first.
+    second : dict or None
+        ``settings`` and ``subjects``.
+
+    Raises
+    ------
+    ValueError
+        Settings that `settings.complete` refuses, or a second opinion without its two keys or by
+        the backend of the first.
+    """
+    given = dict(settings or {})
+    fallback = given.pop("fallback", FALLBACK)
+    second = given.pop("second_opinion", None)
+    preset = given.setdefault("preset", "lung")
+    first = _completed(given)
+    if fallback is not None:
+        fallback = {"preset": preset, **fallback}
+        if _completed(fallback) == first:
+            fallback = None
+    if second is not None:
+        if sorted(second) != sorted(_SECOND):
+            raise ValueError(
+                f"registration: second_opinion has {', '.join(second) or 'nothing'}; "
+                f"it needs {' and '.join(_SECOND)}"
+            )
+        other = {"preset": preset, "backend": second["backend"]}
+        if _completed(other)["backend"] == first["backend"]:
+            raise ValueError(
+                f"registration: second_opinion is by {second['backend']}, as the first; "
+                "name another backend"
+            )
+        second = {"settings": other, "subjects": list(map(str, second["subjects"]))}
+    return given, fallback, second
+
+
+def _completed(given):
+    return complete(given["preset"], {k: v for k, v in given.items() if k != "preset"})
+
+
+def _best(pair, given, fallback):
+    """Register and, where that fails, register by the fall-back; return transform and report."""
+    transform, found = _attempt(pair, given)
+    found["fallback"] = False
+    if fallback is None or not checks.map_fails(found):
+        return transform, found
+    log.warning("%s; trying the fall-back", "; ".join(found["warnings"]))
+    try:
+        other, second = _attempt(pair, fallback)
+    except ValueError as error:
+        log.warning("fall-back: %s", error)
+        return transform, found
+    second["fallback"] = True
+    return (other, second) if checks.better(found, second) else (transform, found)
+
+
+def _attempt(pair, given):
+    """Register with some settings; return transform and report."""
+    transform = _registered(pair, given)
+    fixed, moving, masks, kind = pair
+    backend = _completed(given)["backend"]
+    return transform, {**checks.report(fixed, moving, transform, masks, kind), "backend": backend}
+
+
+def _registered(pair, given):
+    fixed, moving, masks, _ = pair
+    return register(fixed, moving, fixed_mask=masks[0], moving_mask=masks[1], **given)
+
+
+def _compare(found, transform, pair, settings):
+    """Add a second opinion to a report: how far another backend is from the map that was kept."""
+    backend = _completed(settings)["backend"]
+    try:
+        other = _registered(pair, settings)
+    except ValueError as error:
+        found["warnings"].append(f"no second opinion by {backend}: {error}")
+        return
+    mean, p95 = checks.difference(transform, other, pair[2][0])
+    found |= {"second_backend": backend, "second_mean_mm": mean, "second_p95_mm": p95}
+    most = checks.MAX_DIFFERENCE_MM
+    if mean > most[0] or p95 > most[1]:
+        found["warnings"].append(
+            f"{backend} differs by {mean:.1f} mm on average and {p95:.1f} mm at the 95th "
+            f"percentile, more than {most[0]:g} or {most[1]:g} mm"
+        )
+
+
+def _draw(path, identity, pair, warped, warnings, refused):
+    fixed, moving, masks, _ = pair
+    before = Transform(sitk.Transform(3, sitk.sitkIdentity)).resample(moving, like=fixed)
+    title = " ".join(identity[name] for name in ("USUBJID", "AVISIT", "SERIES"))
+    lines = [f"REFUSED: {text}" if text in refused else text for text in warnings]
+    registration_overlay(fixed, before, warped, masks[0], path, title, lines)
+
+
+def _stop_if(on_bad_scan, identity, reason):
     if on_bad_scan == "stop":
         raise ValueError(f"{identity['USUBJID']} {identity['AVISIT']}: {reason}")
-    return _exclude(files, record, identity, STAGE, reason, **found)
 
 
 def _exclude(files, record, identity, stage, reason, **found):

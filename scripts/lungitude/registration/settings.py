@@ -1,32 +1,91 @@
 """Presets of registration; a preset is a starting point, every value may be changed."""
 
+from lungitude.registration.linear import CMR, HEART
+
+_LUNG = {
+    "start": "masks",
+    "spacing_mm": 3.0,  # working voxel, and no finer than the scans
+    "margin_mm": 16.0,  # around the fixed lungs
+    "clip_hu": [-1000.0, -300.0],  # lung and vessels; denser tissue is all alike
+    "contrast_mm": [10.0],  # sigma of the windows of local contrast
+    "contrast_floor_hu": 30.0,
+    "rim_mm": 6.0,  # of the surroundings of a lung that are compared: its surface
+    "mask_weight": 1.0,  # of the overlap of the lungs against 1 for their contents
+    "seed": 1,
+    "threads": 1,
+}
+# One entry a level, coarse to fine. Chosen on phantom breaths and visits of known motion at 2 and
+# 3.3 mm (docs/registration.md): more stiffness misses the motion at the diaphragm, less follows
+# noise and lesions; a level of finer nodes gains nothing.
+_FLOW = {
+    "search_mm": 18.0,  # reach of the search before the first level
+    "search_voxel_mm": 6.0,
+    "blur_mm": [4.0, 2.5, 1.2, 0.8],
+    "node_mm": [24.0, 14.0, 8.0, 5.0],
+    "iterations": [40, 40, 50, 40],
+    "step_mm": [1.5, 0.8, 0.5, 0.3],
+    "stiffness": [2.0, 2.0, 10.0, 60.0],
+    "points": 12000,
+    "field_mm": 4.0,
+}
 # Measured on a real baseline/follow-up pair with landmarks and on synthetic breath-holds: radius 1
 # is as accurate as 2 at half the time, a last level at full resolution doubles the time and gains
 # nothing; without local contrast and overlap the error of a breath with trapped air is 1.4 times.
+_SYN = {
+    "radius_vox": 1,  # of local cross-correlation
+    "shrink": [4, 2],
+    "iterations": [60, 30],
+    "smoothing_vox": [1.0, 0.5],
+    "step": 0.15,
+    "flow_sigma_vox": 3.0,
+    "total_sigma_vox": 0.0,
+    "convergence": 1e-6,
+}
+# On phantom breaths: the last level, at full resolution, takes 80 % of the time and a third of the
+# error away; diffeomorphic updates double the time, gain nothing, and no field folded without them.
+_DEMONS = {
+    "shrink": [4, 2, 1],
+    "iterations": [80, 50, 30],
+    "smoothing_vox": [2.0, 1.0, 0.0],
+    "step": 2.0,  # longest update, voxels of the level
+    "flow_sigma_vox": 0.0,  # of the update
+    "total_sigma_vox": 2.5,  # of the field
+    "diffeomorphic": False,
+}
+# What moves inside the heart between two phases of a cycle, after the rigid start.
+_PHASES = {
+    "start": "linear",
+    "spacing_mm": 1.5,
+    "margin_mm": 8.0,
+    "clip_hu": [-200.0, 600.0],
+    "contrast_mm": [12.0, 6.0],
+    "search_mm": 0.0,
+}
+
+# By preset, then backend; the first backend is the default.
 PRESETS = {
     "lung": {
-        "backend": "syn",
-        "spacing_mm": 3.0,  # working voxel
-        "margin_mm": 16.0,  # around the fixed lungs
-        "clip_hu": [-1000.0, -300.0],  # lung and vessels; denser tissue is all alike
-        "contrast_mm": 10.0,  # sigma of the window of local contrast
-        "contrast_floor_hu": 30.0,
-        "radius_vox": 1,  # of local cross-correlation
-        "mask_weight": 0.5,  # of the overlap of the lungs against 1 for their contents
-        "shrink": [4, 2],  # one entry a level, coarse to fine
-        "iterations": [60, 30],
-        "smoothing_vox": [1.0, 0.5],
-        "step": 0.15,
-        "flow_sigma_vox": 3.0,
-        "total_sigma_vox": 0.0,
-        "convergence": 1e-6,
-        "seed": 1,
-        "threads": 1,
+        "torch": {**_LUNG, **_FLOW, "spacing_mm": 1.5, "contrast_mm": [6.0, 3.0]},
+        "antspyx": {**_LUNG, **_SYN, "mask_weight": 0.5},
+        "simpleitk": {**_LUNG, **_DEMONS, "contrast_mm": [7.0]},
     },
+    "heart": {
+        "linear": {"start": "linear", **HEART},
+        "torch": {**_LUNG, **_FLOW, **_PHASES},
+    },
+    "cmr": {"linear": {"start": "linear", **CMR}},
 }
-_LEVELS = ("shrink", "iterations", "smoothing_vox")
-_POSITIVE = ("spacing_mm", "contrast_mm", "contrast_floor_hu", "radius_vox", "step", "threads")
-_NOT_NEGATIVE = ("margin_mm", "mask_weight", "flow_sigma_vox", "total_sigma_vox", "seed")
+_LEVELS = {
+    "torch": ("blur_mm", "node_mm", "iterations", "step_mm", "stiffness"),
+    "antspyx": ("shrink", "iterations", "smoothing_vox"),
+    "simpleitk": ("shrink", "iterations", "smoothing_vox"),
+    "linear": ("spacing_mm",),
+}
+_NOT_NEGATIVE = {
+    *("margin_mm", "flow_sigma_vox", "total_sigma_vox", "seed", "rim_mm"),
+    *("iterations", "smoothing_vox", "blur_mm", "stiffness", "search_mm", "reach_mm", "reach_deg"),
+}
+_OTHER = {"backend", "start", "clip_hu", "diffeomorphic", "kind", "metric"}
 
 
 def complete(preset, given):
@@ -37,34 +96,51 @@ def complete(preset, given):
     preset : str
         Key of `PRESETS`.
     given : dict
-        Settings that differ.
+        Settings that differ; ``backend`` chooses among those of the preset.
 
     Returns
     -------
     dict
+        With ``backend``.
 
     Raises
     ------
     ValueError
-        Unknown preset or setting, or a value out of range.
+        Unknown preset, backend or setting, or a value out of range.
     """
     if preset not in PRESETS:
         raise ValueError(f"registration preset {preset!r} is none of {', '.join(PRESETS)}")
-    unknown = sorted(set(given) - set(PRESETS[preset]))
+    backends = PRESETS[preset]
+    backend = given.get("backend") or next(iter(backends))
+    if backend not in backends:
+        raise ValueError(
+            f"registration backend {backend!r} is none of {', '.join(backends)}, "
+            f"which the preset {preset} has"
+        )
+    known = {"backend": backend, **backends[backend]}
+    unknown = sorted(set(given) - set(known))
     if unknown:
         raise ValueError(
             f"registration: unknown settings {', '.join(unknown)}; "
-            f"known: {', '.join(PRESETS[preset])}"
+            f"known to the backend {backend}: {', '.join(known)}"
         )
-    settings = {**PRESETS[preset], **given}
-    for name in _POSITIVE + _NOT_NEGATIVE:
-        value = settings[name]
-        ok = value > 0 if name in _POSITIVE else value >= 0
-        if not ok:
-            raise ValueError(f"registration: {name} is {value!r}, too small")
-    if len({len(settings[name]) for name in _LEVELS}) != 1 or not settings["shrink"]:
-        raise ValueError(f"registration: {', '.join(_LEVELS)} need one entry a level each")
-    low, high = settings["clip_hu"]
-    if not low < high:
+    settings = {**known, **given, "backend": backend}
+    for name in set(settings) - _OTHER:
+        _check(name, settings[name], known[name])
+    levels = _LEVELS[backend]
+    if len({len(settings[name]) for name in levels}) != 1 or not settings[levels[0]]:
+        raise ValueError(f"registration: {', '.join(levels)} need one entry a level each")
+    if "clip_hu" in settings and not settings["clip_hu"][0] < settings["clip_hu"][1]:
         raise ValueError(f"registration: clip_hu {settings['clip_hu']!r} is not (low, high)")
     return settings
+
+
+def _check(name, value, model):
+    """Refuse a value, or an entry of a list, that is too small or no number."""
+    if isinstance(model, list) != isinstance(value, list | tuple):
+        raise ValueError(f"registration: {name} is {value!r}; write it as {model!r}")
+    for number in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise ValueError(f"registration: {name} is {value!r}, no number")
+        if not (number >= 0 if name in _NOT_NEGATIVE else number > 0):
+            raise ValueError(f"registration: {name} is {value!r}, too small")

@@ -49,7 +49,8 @@ def build(pictures, registrations, quality, scans, visits, trial, digests, page)
     pictures : list of path
         PNG files; empty ones (of excluded scans) are passed over.
     registrations : DataFrame
-        One row a registration: USUBJID AVISIT, SERIES (which one), then its numbers.
+        One row a registration: USUBJID AVISIT, SERIES (which one), status stage reason, warnings
+        (apart by semicolons; shown as flags), then its numbers.
     quality : DataFrame
         One row a scan; all its columns are shown. Columns named flag... are flags.
     scans : DataFrame
@@ -72,7 +73,11 @@ def build(pictures, registrations, quality, scans, visits, trial, digests, page)
     names = {visit["path"]: visit["name"] for visit in visits}
     blocks = _blocks(quality, scans, names)
     budget = BUDGET_BYTES - TEXT_BYTES_PER_SCAN * sum(len(b["scans"]) for b in blocks.values())
-    flagged = {key for key, block in blocks.items() if any(s["flags"] for s in block["scans"])}
+    for row in registrations.to_dict("records"):
+        subject, visit, step = (text(row.get(name)) for name in IDENTITY)
+        label = KINDS.get(step, step or "Registration")
+        _block(blocks, subject, visit)["numbers"].append({"label": label, **_registration(row)})
+    flagged = {key for key, block in blocks.items() if _flags(block)}
     thumbs = thumbnails(pictures, budget, {p for p in pictures if _key(p, names) in flagged})
     for path in pictures:
         subject, visit, step = place(path)
@@ -84,12 +89,6 @@ def build(pictures, registrations, quality, scans, visits, trial, digests, page)
         }
         scan = next((s for s in block["scans"] if s["series"] == step), None)
         (scan["pictures"] if scan else block["steps"]).append(picture)
-    for row in registrations.to_dict("records"):
-        subject, visit, step = (text(row.get(name)) for name in IDENTITY)
-        numbers = [(name, printed(value)) for name, value in row.items() if name not in IDENTITY]
-        _block(blocks, subject, visit)["numbers"].append(
-            {"label": KINDS.get(step, step or "Registration"), "numbers": numbers}
-        )
     order = {visit["name"]: index for index, visit in enumerate(visits)}
     shown = sorted(
         blocks.values(), key=lambda b: (b["subject"], order.get(b["visit"], len(order)), b["visit"])
@@ -105,10 +104,10 @@ def build(pictures, registrations, quality, scans, visits, trial, digests, page)
             {
                 "id": b["id"],
                 "label": f"{b['subject']}, {b['visit']}",
-                "flags": list(dict.fromkeys(f for s in b["scans"] for f in s["flags"])),
+                "flags": _flags(b),
             }
             for b in shown
-            if any(s["flags"] for s in b["scans"])
+            if _flags(b)
         ],
         digests=[(name, str(value)[:16]) for name, value in digests.items()],
     )
@@ -132,6 +131,25 @@ def _block(blocks, subject, visit):
             "numbers": [],
         }
     return blocks[key]
+
+
+def _registration(row):
+    """Return flags and numbers of a registration, and why it is excluded, if it is."""
+    excluded = text(row.get("status")) == "excluded"
+    why = ": ".join(filter(None, (text(row.get("stage")), text(row.get("reason")))))
+    warnings = [] if excluded else text(row.get("warnings")).split(";")
+    said = {*IDENTITY, "status", "stage", "reason", "warnings"}
+    return {
+        "why": why if excluded else "",
+        "flags": [warning.strip() for warning in warnings if warning.strip()],
+        "numbers": [(name, printed(value)) for name, value in row.items() if name not in said],
+    }
+
+
+def _flags(block):
+    """Return the flags of the scans and registrations of a block, each once."""
+    found = [flag for part in ("scans", "numbers") for one in block[part] for flag in one["flags"]]
+    return list(dict.fromkeys(found))
 
 
 def _blocks(quality, scans, names):
