@@ -6,10 +6,11 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from lungitude.phantom import breathing
-from lungitude.registration.demons import DEMONS, displacement
+from lungitude.registration import settings
+from lungitude.registration.demons import displacement
 from lungitude.registration.transform import Transform
 
-SETTINGS = {**DEMONS, "threads": 1}
+SETTINGS = settings.complete("lung", {"backend": "simpleitk"})
 SPACING_MM = 4.0
 SHAPE = (64, 44, 60)
 ORIGIN_MM = np.array([-118.0, -86.0, -126.0])

@@ -2,23 +2,6 @@
 
 import SimpleITK as sitk
 
-# What differs from the preset `lung`. Chosen on phantom breaths that move lung by 36 to 57 mm on
-# average, voxels of 2 to 3.3 mm: the last level, at full resolution, takes 80 % of the time and a
-# third of the error away; a field sigma of 2 or 3 is 5 % worse; diffeomorphic updates double the
-# time, gain nothing, and no field folded without them.
-DEMONS = {
-    "backend": "simpleitk",
-    "spacing_mm": 3.0,
-    "contrast_mm": 7.0,
-    "mask_weight": 1.0,
-    "shrink": [4, 2, 1],
-    "iterations": [80, 50, 30],
-    "smoothing_vox": [2.0, 1.0, 0.0],
-    "step": 2.0,  # longest update, voxels of the level
-    "flow_sigma_vox": 0.0,  # of the update
-    "total_sigma_vox": 2.5,  # of the field
-    "diffeomorphic": False,
-}
 _MIN_SIZE = 4  # voxels on each axis of a level
 
 
