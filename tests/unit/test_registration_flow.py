@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from scipy import ndimage
 from unit.phantom_case import ROW
 
 from lungitude import registration
-from lungitude.phantom import breathing, render, truth
+from lungitude.phantom import breathing, cardiac, render, truth
 from lungitude.registration import flow
 
 VOXEL_MM = 4.0
@@ -180,3 +181,43 @@ def test_the_other_backends_do_not_contradict(scans, breath, backend):
     other = register(scans["insp"], scans["exp"], backend=backend, spacing_mm=5)
     points = inside(scans["insp"])
     assert distances(other, points, breath.apply_points(points)).mean() < 0.6 * VOXEL_MM
+
+
+def test_mass_goes_with_the_tissue(scans, breath):
+    """Normal lung is as dense as at inspiration once the lost air is counted in."""
+    insp, exp = scans["insp"], scans["exp"]
+    like, moving = insp.grid.image(insp.t1), exp.grid.image(exp.t1)
+    normal = (insp.lobes > 0) & (insp.covers["vessels"] == 0) & (insp.covers["lumen"] == 0)
+    normal &= (insp.covers["trapped"] == 0) & (insp.covers["emphysema"] == 0)
+    normal = ndimage.binary_erosion(normal, iterations=2)
+    plain, kept = (
+        float(sitk.GetArrayFromImage(found)[normal].mean())
+        for found in (breath.resample(moving, like), breath.resample_mass(moving, like))
+    )
+    truth_hu = float(insp.t1[normal].mean())
+    assert plain - truth_hu > 50
+    assert kept == pytest.approx(truth_hu, abs=15)
+
+
+# --- hearts -------------------------------------------------------------------------------------
+
+
+def test_phases_of_a_heart(record):
+    """End-systole is bent onto end-diastole; a rigid map can't do that."""
+    grid = cardiac.heart_grid(record, (2.5, 2.5, 2.5))
+    phases = [cardiac.cta(record, phase, grid) for phase in (0.0, 0.35)]
+    scans = [phase.grid.image(cardiac.deliver(phase)) for phase in phases]
+    labels = [grid.image(cardiac.labels(record, phase.cycle, grid)) for phase in phases]
+    masks = [sitk.BinaryDilate(label != 0, [3] * 3) for label in labels]
+    rigid = registration.register(*scans, preset="heart")
+    bent = registration.register(
+        *scans, preset="heart", backend="torch", fixed_mask=masks[0], moving_mask=masks[1]
+    )
+
+    def dice(transform):
+        found = transform.resample(labels[1], like=labels[0], interpolator="nearest")
+        a, b = (sitk.GetArrayFromImage(image) == 1 for image in (found, labels[0]))
+        return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+    assert dice(bent) > dice(rigid) + 0.05
+    assert dice(bent) > 0.9

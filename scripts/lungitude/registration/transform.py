@@ -68,6 +68,24 @@ class Transform:
             moving, like, self.sitk, INTERPOLATORS[interpolator], default, moving.GetPixelID()
         )
 
+    def resample_mass(self, moving, like):
+        """Resample densities so that tissue keeps its mass: expiration as if at inspiration.
+
+        Parameters
+        ----------
+        moving : SimpleITK.Image
+            HU; mass per volume is HU + 1000.
+        like : SimpleITK.Image
+
+        Returns
+        -------
+        SimpleITK.Image of float32
+            (HU + 1000) J - 1000, J the Jacobian determinant: moving volume per fixed volume.
+            Compared with the fixed image it shows where air went; trapped air stays denser.
+        """
+        density = sitk.Cast(self.resample(moving, like), sitk.sitkFloat32) + 1000.0
+        return density * sitk.Cast(self.jacobian(like), sitk.sitkFloat32) - 1000.0
+
     def apply_points(self, points_mm):
         """Map points of the fixed image to the moving image.
 
