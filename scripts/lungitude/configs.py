@@ -3,6 +3,7 @@
 import itertools
 
 from lungitude.checks import nearest
+from lungitude.registration import settings as registration
 
 # What a series is for; `imaging` of config.yaml names the series of each.
 ROLES = ("inspiration", "expiration", "calcium", "gated")
@@ -143,6 +144,10 @@ def _section_problems(config, problem):
             text = f"'imaging.label_map' maps {label} to {code}, but '{imaging['label_scheme']}' "
             text += f"has codes up to {codes}; mend it or 'label_scheme'"
             yield problem(["imaging", "label_map", label], text)
+    try:
+        registration.split(imaging.get("registration"))
+    except ValueError as error:
+        yield problem(["imaging", "registration"], str(error).removeprefix("registration: "))
     if "phantom" in config and "scans_root" in config:
         text = "the scans of a phantom are made in the project; delete 'scans_root'"
         yield problem(["scans_root"], text)

@@ -11,7 +11,7 @@ from unit.phantom_case import ROW
 from lungitude import images, registration
 from lungitude.biomarkers import airway_tree
 from lungitude.phantom import breathing, render
-from lungitude.registration import checks, landmarks, pairs
+from lungitude.registration import checks, landmarks, settings
 from lungitude.registration.transform import Transform
 from lungitude.reporting import quality
 
@@ -247,22 +247,22 @@ def test_forks_of_one_name_belong_together_at_any_distance():
 
 
 def test_settings_of_a_rule_are_parted():
-    given, fallback, second = pairs.split(None)
+    given, fallback, second = settings.split(None)
     assert (given, fallback["backend"], second) == ({"preset": "lung"}, "antspyx", None)
-    settings = {
+    asked = {
         **QUICK,
         "fallback": None,
         "second_opinion": {"backend": "antspyx", "subjects": ["S001"]},
     }
-    given, fallback, second = pairs.split(settings)
+    given, fallback, second = settings.split(asked)
     assert given == {"preset": "lung", **QUICK}
     assert fallback is None
     assert second == {
         "settings": {"preset": "lung", "backend": "antspyx"},
         "subjects": ["S001"],
     }
-    assert pairs.split({"backend": "antspyx"})[1] is None  # would be the same again
-    assert "fallback" in settings
+    assert settings.split({"backend": "antspyx"})[1] is None  # would be the same again
+    assert "fallback" in asked
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_settings_of_a_rule_are_parted():
 )
 def test_settings_of_a_rule_are_checked(given, text):
     with pytest.raises(ValueError, match=text):
-        pairs.split(given)
+        settings.split(given)
 
 
 def test_the_quality_page_flags_a_warned_and_names_a_refused_registration(tmp_path):

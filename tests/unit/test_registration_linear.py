@@ -10,7 +10,8 @@ from unit.phantom_case import ROW
 
 from lungitude.phantom import cardiac, cmr, heart, render
 from lungitude.phantom import record as records
-from lungitude.registration.linear import CMR, HEART, register_linear
+from lungitude.registration.linear import register_linear
+from lungitude.registration.settings import CMR, HEART
 from lungitude.registration.transform import Transform
 
 SIZES = {"LVM": 140.0, "EF": 57.0, "SV": 70.0, "CACS": 250.0}

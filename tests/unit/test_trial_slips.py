@@ -458,6 +458,23 @@ def test_labels_of_a_structure_stand_in_the_row_of_its_scan(drawn, tmp_path):
                for p in problems)  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"backend": "antspyx", "points": 500}, "unknown settings points; known to the backend"),
+        ({"iterations": [30]}, "need one entry a level each"),
+        ({"second_opinion": {"backend": "torch", "subjects": ["1"]}}, "name another backend"),
+    ],
+)
+def test_settings_of_a_registration_are_checked_before_any_job(given, text, drawn):
+    config = yaml.safe_load((drawn / "config.yaml").read_text())
+    config["imaging"]["registration"] = given
+    with pytest.raises(trial.TrialError) as raised:
+        trial.load(drawn / "config.yaml", config)
+    (problem,) = raised.value.problems
+    assert text in problem
+
+
 def test_the_gated_series_is_a_cycle_and_no_other_is(drawn, tmp_path):
     folder = tmp_path / "config" / "tiny"
     shutil.copytree(drawn, folder)

@@ -8,23 +8,6 @@ import SimpleITK as sitk
 
 from lungitude import images
 
-# A gated CT angiography against a scan of the same chest without contrast medium, or two phases of
-# a cycle: a patient lies differently, and hardly changes shape.
-HEART = {
-    "kind": "rigid",
-    "metric": "mattes",
-    "spacing_mm": [8.0, 4.0, 2.5],
-    "reach_mm": 20.0,
-    "reach_deg": 10.0,
-    "iterations": 60,
-    "bins": 32,
-    "seed": 1,
-    "threads": 1,
-}
-# A cardiac MR series against a CT angiography, which is the fixed one: thick slices, and another
-# breath-hold. An affine map is no closer on phantoms, and its shear can run away.
-CMR = {**HEART, "spacing_mm": [8.0, 4.0, 3.0]}
-
 KINDS = ("rigid", "affine")
 METRICS = ("mattes", "correlation")
 _KEPT = 3  # starts that are refined at the coarsest level

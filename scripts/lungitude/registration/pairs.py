@@ -9,14 +9,12 @@ from lungitude.job import write_empty
 from lungitude.overlays import registration_overlay
 from lungitude.registration import checks
 from lungitude.registration.engine import register
-from lungitude.registration.settings import complete
+from lungitude.registration.settings import completed, split
 from lungitude.registration.transform import Transform
 
 log = logging.getLogger("lungitude.registration")
 STAGE = "registration"
-FALLBACK = {"backend": "antspyx"}  # another method fails elsewhere
 _KINDS = {"exp_to_insp": "breath", "to_baseline": "visits"}
-_SECOND = ("backend", "subjects")
 
 
 def run(inputs, outputs, identity, settings, on_bad_scan="exclude"):
@@ -97,62 +95,6 @@ def run(inputs, outputs, identity, settings, on_bad_scan="exclude"):
     return records.read(outputs.record)
 
 
-def split(settings):
-    """Part the settings of the rules into those of each registration.
-
-    Parameters
-    ----------
-    settings : dict or None
-        What `register` takes (``preset``, ``backend`` and what differs from them), and
-
-        - ``fallback``: the same for another try where the first fails its checks; antspyx where not
-          given, None for none;
-        - ``second_opinion``: ``backend``, to compare the first with, and ``subjects``, the patients
-          of whom it is asked.
-
-    Returns
-    -------
-    given : dict
-    fallback : dict or None
-        None also where it would repeat the first.
-    second : dict or None
-        ``settings`` and ``subjects``.
-
-    Raises
-    ------
-    ValueError
-        Settings that `settings.complete` refuses, or a second opinion without its two keys or by
-        the backend of the first.
-    """
-    given = dict(settings or {})
-    fallback = given.pop("fallback", FALLBACK)
-    second = given.pop("second_opinion", None)
-    preset = given.setdefault("preset", "lung")
-    first = _completed(given)
-    if fallback is not None:
-        fallback = {"preset": preset, **fallback}
-        if _completed(fallback) == first:
-            fallback = None
-    if second is not None:
-        if sorted(second) != sorted(_SECOND):
-            raise ValueError(
-                f"registration: second_opinion has {', '.join(second) or 'nothing'}; "
-                f"it needs {' and '.join(_SECOND)}"
-            )
-        other = {"preset": preset, "backend": second["backend"]}
-        if _completed(other)["backend"] == first["backend"]:
-            raise ValueError(
-                f"registration: second_opinion is by {second['backend']}, as the first; "
-                "name another backend"
-            )
-        second = {"settings": other, "subjects": list(map(str, second["subjects"]))}
-    return given, fallback, second
-
-
-def _completed(given):
-    return complete(given["preset"], {k: v for k, v in given.items() if k != "preset"})
-
-
 def _best(pair, given, fallback):
     """Register and, where that fails, register by the fall-back; return transform and report."""
     transform, found = _attempt(pair, given)
@@ -173,7 +115,7 @@ def _attempt(pair, given):
     """Register with some settings; return transform and report."""
     transform = _registered(pair, given)
     fixed, moving, masks, kind = pair
-    backend = _completed(given)["backend"]
+    backend = completed(given)["backend"]
     return transform, {**checks.report(fixed, moving, transform, masks, kind), "backend": backend}
 
 
@@ -184,7 +126,7 @@ def _registered(pair, given):
 
 def _compare(found, transform, pair, settings):
     """Add a second opinion to a report: how far another backend is from the map that was kept."""
-    backend = _completed(settings)["backend"]
+    backend = completed(settings)["backend"]
     try:
         other = _registered(pair, settings)
     except ValueError as error:

@@ -1,6 +1,21 @@
 """Presets of registration; a preset is a starting point, every value may be changed."""
 
-from lungitude.registration.linear import CMR, HEART
+# A gated CT angiography against a scan of the same chest without contrast medium, or two phases of
+# a cycle: a patient lies differently, and hardly changes shape.
+HEART = {
+    "kind": "rigid",
+    "metric": "mattes",
+    "spacing_mm": [8.0, 4.0, 2.5],
+    "reach_mm": 20.0,
+    "reach_deg": 10.0,
+    "iterations": 60,
+    "bins": 32,
+    "seed": 1,
+    "threads": 1,
+}
+# A cardiac MR series against a CT angiography, which is the fixed one: thick slices, and another
+# breath-hold. An affine map is no closer on phantoms, and its shear can run away.
+CMR = {**HEART, "spacing_mm": [8.0, 4.0, 3.0]}
 
 _LUNG = {
     "start": "masks",
@@ -75,6 +90,8 @@ PRESETS = {
     },
     "cmr": {"linear": {"start": "linear", **CMR}},
 }
+FALLBACK = {"backend": "antspyx"}  # another method fails elsewhere
+_SECOND = ("backend", "subjects")
 _LEVELS = {
     "torch": ("blur_mm", "node_mm", "iterations", "step_mm", "stiffness"),
     "antspyx": ("shrink", "iterations", "smoothing_vox"),
@@ -133,6 +150,63 @@ def complete(preset, given):
     if "clip_hu" in settings and not settings["clip_hu"][0] < settings["clip_hu"][1]:
         raise ValueError(f"registration: clip_hu {settings['clip_hu']!r} is not (low, high)")
     return settings
+
+
+def split(settings):
+    """Part the settings of the rules into those of each registration.
+
+    Parameters
+    ----------
+    settings : dict or None
+        What `register` takes (``preset``, ``backend`` and what differs from them), and
+
+        - ``fallback``: the same for another try where the first fails its checks; antspyx where not
+          given, None for none;
+        - ``second_opinion``: ``backend``, to compare the first with, and ``subjects``, the patients
+          of whom it is asked.
+
+    Returns
+    -------
+    given : dict
+    fallback : dict or None
+        None also where it would repeat the first.
+    second : dict or None
+        ``settings`` and ``subjects``.
+
+    Raises
+    ------
+    ValueError
+        Settings that `settings.complete` refuses, or a second opinion without its two keys or by
+        the backend of the first.
+    """
+    given = dict(settings or {})
+    fallback = given.pop("fallback", FALLBACK)
+    second = given.pop("second_opinion", None)
+    preset = given.setdefault("preset", "lung")
+    first = completed(given)
+    if fallback is not None:
+        fallback = {"preset": preset, **fallback}
+        if completed(fallback) == first:
+            fallback = None
+    if second is not None:
+        if sorted(second) != sorted(_SECOND):
+            raise ValueError(
+                f"registration: second_opinion has {', '.join(second) or 'nothing'}; "
+                f"it needs {' and '.join(_SECOND)}"
+            )
+        other = {"preset": preset, "backend": second["backend"]}
+        if completed(other)["backend"] == first["backend"]:
+            raise ValueError(
+                f"registration: second_opinion is by {second['backend']}, as the first; "
+                "name another backend"
+            )
+        second = {"settings": other, "subjects": list(map(str, second["subjects"]))}
+    return given, fallback, second
+
+
+def completed(given):
+    """Complete the settings of one registration, with their ``preset``."""
+    return complete(given["preset"], {k: v for k, v in given.items() if k != "preset"})
 
 
 def _check(name, value, model):
