@@ -37,6 +37,7 @@ validate-imaging: .venv/imaging.done
 benchmarks: .venv/imaging.done
 	$(BIN)/python benchmarks/statistics.py
 	$(BIN)/python benchmarks/imaging.py
+	$(BIN)/python benchmarks/registration.py
 
 lint: .venv/dev.done
 	$(BIN)/ruff format --check .

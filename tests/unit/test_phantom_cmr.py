@@ -6,23 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from unit.phantom_case import ROW as CHEST
 
 from lungitude.phantom import cardiac, cmr, heart, mri, render
 from lungitude.phantom.record import draw
 
-ROW = {
-    "USUBJID": "S002",
-    "AVISIT": "Baseline",
-    "LUNGVOL_L": 5.5,
-    "EMPH_PCT": 12.0,
-    "FSAD_PCT": 28.0,
-    "EXPRATIO": 0.65,
-    "LUNG_HU": -865.0,
-    "EF": 55.0,
-    "SV": 70.0,
-    "LVM": 150.0,
-    "CACS": 0.0,
-}
+ROW = {**CHEST, "USUBJID": "S002", "EF": 55.0, "SV": 70.0, "LVM": 150.0, "CACS": 0.0}
 STENOSIS = {"vessel": 1, "position": 0.2, "severity": 0.8}  # of the left anterior descending
 
 

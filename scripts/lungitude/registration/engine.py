@@ -123,8 +123,7 @@ def _channels(pair, grid, voxel_mm, settings):
         ]
         channels.append(("CC", *_on(grid, contrast), 1, settings.get("radius_vox", 0)))
     overlap = [ndimage.gaussian_filter(weight, 1.0) for weight in weights]
-    if settings["mask_weight"] > 0:
-        channels.append(("MeanSquares", *_on(grid, overlap), settings["mask_weight"], 0))
+    channels.append(("MeanSquares", *_on(grid, overlap), settings["mask_weight"], 0))
     return channels, weights
 
 
