@@ -70,8 +70,11 @@ def test_a_label_map_on_another_grid_is_told_and_not_measured(calcium):
 
 
 def test_a_scan_that_is_refused_is_told_and_not_measured(calcium):
-    scan = images.read(calcium / "scan.nii.gz")
+    scan, region = images.read(calcium / "scan.nii.gz"), images.read(calcium / "region.nii.gz")
+    for image in (scan, region):
+        image.SetSpacing((1.0, 1.0, 3.0))  # as large as the chambers of a heart
     images.write(scan + 310, calcium / "scan.nii.gz")  # all as bright as blood with contrast
+    images.write(region, calcium / "region.nii.gz")
     found = score(calcium)
     assert "contrast" in found.loc[0, "flag"]
     assert (calcium / "calcium.png").stat().st_size == 0
