@@ -8,7 +8,6 @@ benchmarks/results/imaging.tsv.
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from memory import peak_mb
 
 ROOT = Path(__file__).parents[1]
 sys.path[0] = str(ROOT / "scripts")
@@ -130,12 +130,6 @@ CASES = {
         for m in ("density", "clusters", "vessels")
     },
 }
-
-
-def peak_mb():
-    """Largest resident memory of this process so far (Linux counts KiB, macOS bytes)."""
-    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return size / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
 
 
 def time_case(name):

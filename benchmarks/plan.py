@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+from memory import peak_mb
+
 ROOT = Path(__file__).parents[1]
 # In place of this folder, where statistics.py would hide the module of the standard library.
 sys.path[0] = str(ROOT / "scripts")
@@ -58,7 +60,7 @@ def analyse(config, results, method):
     return {
         "cpu_s": seconds,
         "cpu_with_imports_s": used.ru_utime + used.ru_stime,
-        "peak_mb": used.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024),
+        "peak_mb": peak_mb(),
     }
 
 

@@ -7,7 +7,6 @@ benchmarks/results/statistics.tsv, beside figures of R measured elsewhere (publi
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from memory import peak_mb
 
 ROOT = Path(__file__).parents[1]
 # In place of this folder, where this file would hide the module of the standard library.
@@ -204,23 +204,17 @@ CASES = {  # name: data, task, tool, preparation
 }
 
 
-def peak():
-    """Largest resident memory of this process so far, MB (Linux counts KiB, macOS bytes)."""
-    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return size / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
-
-
 def measure(name):
     """Time one case in this process: CPU seconds of each repeat, and memory."""
     call = CASES[name][3]()
-    before = peak()
+    before = peak_mb()
     call()  # imports and caches
     times = []
     while len(times) < 3 or (sum(times) < BUDGET and len(times) < 30):
         start = time.process_time()
         call()
         times.append(time.process_time() - start)
-    return {"times": times, "peak_mb": peak(), "added_mb": peak() - before}
+    return {"times": times, "peak_mb": peak_mb(), "added_mb": peak_mb() - before}
 
 
 def machine():

@@ -301,7 +301,7 @@ def test_families_keep_their_error_rates(committed):
 
 
 def test_benchmark_fits_the_model_of_the_public_function(monkeypatch):
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
     timed = SimpleNamespace(**runpy.run_path(str(ROOT / "benchmarks" / "statistics.py")))
     data = timed.large(patients=300, visits=4)
     assert data["chg"].isna().mean() < 0.1  # drop-out grows with the visit
@@ -314,6 +314,7 @@ def test_benchmark_fits_the_model_of_the_public_function(monkeypatch):
 
 def test_benchmark_case_reports_its_times():
     script = ROOT / "benchmarks" / "statistics.py"
+    np.ones(2**28)  # 2 GB of this process are not the benchmark's
     done = subprocess.run(
         [sys.executable, script, "--case", "fev"], capture_output=True, text=True, check=True
     )
