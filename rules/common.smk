@@ -148,7 +148,8 @@ def identity(wildcards):
     }
 
 
-# (subject, visit) with an inspiration; of these, with an expiration too; with an earlier baseline.
+# (subject, visit) with an inspiration; of these, with an expiration too; with a gated scan that is
+# to be registered; with an earlier baseline.
 INSPIRED = {
     pair: series
     for pair, series in SERIES_OF.items()
@@ -156,6 +157,11 @@ INSPIRED = {
 }
 PAIRED = [
     pair for pair, series in INSPIRED.items() if IMAGING.get("expiration") in series
+]
+GATED = [
+    pair
+    for pair, series in INSPIRED.items()
+    if "heart_registration" in IMAGING and IMAGING["gated"] in series
 ]
 FOLLOWED = [
     (subject, visit)
@@ -194,6 +200,27 @@ def per_structure(name, *columns):
 def per_pair(name):
     """A file of every visit that has inspiration and expiration."""
     return [f"{RESULTS}/visit/{subject}/{visit}/{name}" for subject, visit in PAIRED]
+
+
+def per_heart(name):
+    """A file of every visit whose gated scan is brought onto its inspiration."""
+    return [f"{RESULTS}/visit/{subject}/{visit}/{name}" for subject, visit in GATED]
+
+
+def heart_of_visit(wildcards):
+    """The label map of the heart on the gated scan, if scans.tsv names one."""
+    scan = (wildcards.subject, wildcards.visit, IMAGING["gated"])
+    named = isinstance(SCAN_OF.at[scan, "HEART"], str)
+    return structure("HEART")(wildcards) if named else []
+
+
+def registrations(name):
+    """A file of every registration."""
+    return [
+        *per_pair(f"exp_to_insp/{name}"),
+        *per_heart(f"heart_to_insp/{name}"),
+        *per_change(name),
+    ]
 
 
 def per_change(name):
@@ -429,7 +456,7 @@ def imaging_files():
         *itertools.chain(*biomarkers().values()),
         *pictures(),
         *per_chest("quality.tsv"),
-        *per_change("registration.json"),
+        *registrations("registration.json"),
     ]
 
 

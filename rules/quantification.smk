@@ -239,10 +239,7 @@ rule gather_measurements:
         **biomarkers(),
         scans=per_scan("scan.json"),
         lungs=per_chest("lungs.json"),
-        registrations=[
-            *per_pair("exp_to_insp/registration.json"),
-            *per_change("registration.json"),
-        ],
+        registrations=registrations("registration.json"),
         quality=per_chest("quality.tsv"),
         parameters=sheet("parameters"),
         measurements=sheet("measurements"),

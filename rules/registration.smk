@@ -1,4 +1,4 @@
-# The same anatomy in two images: through the breath, and through time.
+# The same anatomy in two images: through the breath, through time, and of the heart.
 rule register_exp_to_insp:
     """Bring the expiration of a visit onto its inspiration."""
     input:
@@ -60,3 +60,31 @@ rule register_to_baseline:
         code=code("register_to_baseline"),
     script:
         "../scripts/register_to_baseline.py"
+
+
+rule register_heart:
+    """Bring the gated scan of a visit onto its inspiration."""
+    input:
+        fixed=visit_file("inspiration", "scan.nii.gz"),
+        fixed_record=visit_file("inspiration", "scan.json"),
+        moving=visit_file("gated", "scan.nii.gz"),
+        moving_record=visit_file("gated", "scan.json"),
+        heart=heart_of_visit,
+    output:
+        transform="<results>/visit/{subject}/{visit}/heart_to_insp/transform.tfm",
+        record="<results>/visit/{subject}/{visit}/heart_to_insp/registration.json",
+        picture="<results>/visit/{subject}/{visit}/heart_to_insp/registration.png",
+    log:
+        "<results>/logs/register_heart/{subject}_{visit}.log",
+    conda:
+        "../envs/imaging.yaml"
+    resources:
+        mem_mb=3000,
+        runtime=20,
+    params:
+        identity=identity,
+        registration=IMAGING.get("heart_registration"),
+        on_bad_scan=IMAGING.get("on_bad_scan"),
+        code=code("register_heart"),
+    script:
+        "../scripts/register_heart.py"

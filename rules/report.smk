@@ -118,10 +118,7 @@ rule report_quality:
         scans="<results>/cohort/scans.tsv",
         registrations="<results>/cohort/registrations.tsv",
         pictures=[*per_chest("quality.png"), *pictures()],
-        registration_pictures=[
-            *per_pair("exp_to_insp/registration.png"),
-            *per_change("registration.png"),
-        ],
+        registration_pictures=registrations("registration.png"),
         prm_pictures=[*per_pair("prm/prm.png"), *per_response("prm.png")],
     output:
         page="<results>/report/quality.html",

@@ -1,17 +1,19 @@
 """Measure the same branches and the same regions of the lungs at each visit of one patient."""
 
+import logging
 from pathlib import Path
 
 import pandas as pd
 
 from lungitude import images, records, registration, tables
 from lungitude.biomarkers import regions
-from lungitude.biomarkers.airway_match import match_branches
+from lungitude.biomarkers.airway_match import landmarks, match_branches
 from lungitude.biomarkers.airways import airways_from_branches
 from lungitude.biomarkers.parenchyma import parenchyma
 from lungitude.job import job_log
 from lungitude.segmentation import LOBES
 
+log = logging.getLogger("compare_visits")
 CHANGING = ("pi10_mm", "wa_pct", "wa_la", "lumen_diameter_mm")
 
 
@@ -86,7 +88,8 @@ def airways(files, baseline, transforms):
     """Airways of the baseline, and their change over the branches that a follow-up shows, too.
 
     The baseline keeps all its branches, so that its values don't depend on later visits; a
-    follow-up is the baseline plus the change over the branches that are measured at both.
+    follow-up is the baseline plus the change over the branches that are measured at both, and says
+    how well the registration brings the branches together.
     """
     if baseline not in files["branches"]:
         return {}
@@ -98,12 +101,15 @@ def airways(files, baseline, transforms):
             continue
         second = tables.read(files["branches"][visit])
         before, after = match_branches(first, second, transform)
+        agreement = landmarks(first, second, before)
+        if agreement["registration_flag"]:
+            log.warning("%s: %s", visit, agreement["registration_flag"])
         before, after = airways_from_branches(before), airways_from_branches(after)
         table = airways_from_branches(second)
         for name in CHANGING:
             table[f"{name}_unmatched"] = table[name]
             table[name] = own[name] + after[name] - before[name]
-        found[visit] = table.assign(n_matched=after["n_branches"])
+        found[visit] = table.assign(n_matched=after["n_branches"], **agreement)
     return found
 
 

@@ -15,7 +15,8 @@ def main(job):
     measurements = cohort.gather(biomarkers, imported, parameters, scans, job.params.visits)
     tables.write(measurements, job.output.measurements)
     tables.write(cohort.fates(job.input.scans, job.input.lungs), job.output.scans)
-    tables.write(cohort.registrations(job.input.registrations), job.output.registrations)
+    registered = cohort.registrations(job.input.registrations, biomarkers["airways"])
+    tables.write(registered, job.output.registrations)
     tables.write(quality_of_trial(job.input.quality), job.output.quality)
 
 

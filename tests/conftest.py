@@ -19,6 +19,7 @@ def drawn(tmp_path_factory):
     def rename(config):
         config["trial"] = "tiny"
         config["phantom"]["root"] = "data/tiny"
+        del config["imaging"]["registration"]["second_opinion"]  # of a patient of the demo
 
     edit_yaml(folder / "config.yaml", rename)
     cohort.write(folder, ROOT / "config" / "demo" / "model.yaml", seed=7, scale=0.04, name="tiny")

@@ -151,11 +151,38 @@ def fates(scan_records, later_records):
     return frame.assign(stage=frame["stage"].where(frame["status"] == "excluded"))
 
 
-def registrations(paths):
-    """One row a registration, with its own check of itself."""
+def registrations(paths, airways):
+    """One row a registration, with its own check of itself and that by the airways.
+
+    Parameters
+    ----------
+    paths : list of path
+        Records of registrations.
+    airways : DataFrame
+        Stacked tables of airways; rows of series ``subject`` tell how well the branches of a
+        follow-up lie on those of the baseline: matched_pct, apart_mm, registration_flag.
+
+    Returns
+    -------
+    DataFrame
+        What the records hold; `IDENTITY` and status even where there is none. Follow-ups also
+        airways_matched_pct and airways_apart_mm, and the flag among their warnings.
+    """
     rows = [records.read(path) for path in paths]
     rows = [{key: _flat(value) for key, value in row.items()} for row in rows]
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*IDENTITY, "status"])
+    if not rows:
+        return pd.DataFrame(columns=[*IDENTITY, "status"])
+    table = pd.DataFrame(rows)
+    if "registration_flag" not in airways:
+        return table
+    seen = airways[(airways["SERIES"] == "subject") & (airways["region"] == "all")]
+    seen = seen.dropna(subset="matched_pct").assign(SERIES="to_baseline")
+    names = {"matched_pct": "airways_matched_pct", "apart_mm": "airways_apart_mm"}
+    seen = seen[[*IDENTITY, *names, "registration_flag"]].rename(columns=names)
+    table = table.merge(seen, how="left", on=IDENTITY)
+    told = table[["warnings", "registration_flag"]].fillna("").agg(list, axis=1)
+    table["warnings"] = told.map(lambda parts: "; ".join(filter(None, parts)))
+    return table.drop(columns="registration_flag")
 
 
 def _flat(value):

@@ -148,6 +148,20 @@ def _section_problems(config, problem):
         registration.split(imaging.get("registration"))
     except ValueError as error:
         yield problem(["imaging", "registration"], str(error).removeprefix("registration: "))
+    if "heart_registration" in imaging:
+        yield from _heart_problems(imaging, problem)
     if "phantom" in config and "scans_root" in config:
         text = "the scans of a phantom are made in the project; delete 'scans_root'"
         yield problem(["scans_root"], text)
+
+
+def _heart_problems(imaging, problem):
+    """Yield what is wrong with the registration of the gated scan."""
+    keys = ["imaging", "heart_registration"]
+    for role in ("inspiration", "gated"):
+        if role not in imaging:
+            yield problem(keys, f"it brings the gated scan onto the inspiration; name '{role}'")
+    try:
+        registration.split_heart(imaging["heart_registration"])
+    except ValueError as error:
+        yield problem(keys, str(error).removeprefix("registration: "))

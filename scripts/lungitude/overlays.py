@@ -46,7 +46,17 @@ def lung_overlay(ct, lungs, path, title, lines=()):
     _save(_compose([row], title, list(lines)), path)
 
 
-def registration_overlay(fixed, moving_before, moving_after, mask, path, title, lines=()):
+def registration_overlay(
+    fixed,
+    moving_before,
+    moving_after,
+    mask,
+    path,
+    title,
+    lines=(),
+    names=("fixed", "moving"),
+    window_hu=WINDOW_HU,
+):
     """Draw how well two scans lie on each other, before and after registration.
 
     Parameters
@@ -54,12 +64,16 @@ def registration_overlay(fixed, moving_before, moving_after, mask, path, title, 
     fixed, moving_before, moving_after : SimpleITK.Image
         HU, all on the grid of `fixed`.
     mask : SimpleITK.Image or None
-        Lungs of `fixed`; choose the slices and are drawn as contour.
+        Organ of `fixed`; chooses the slices and is drawn as contour.
     path : path
         PNG.
     title : str
     lines : iterable of str
         Warnings, written below.
+    names : (str, str)
+        What the two are.
+    window_hu : (float, float)
+        HU that are black and white.
 
     Notes
     -----
@@ -73,7 +87,7 @@ def registration_overlay(fixed, moving_before, moving_after, mask, path, title, 
         row = []
         planes = _planes(spacing, labels > 0, first, second, labels, room=PAIR_SIZE)
         for number, (a, b, marks, size) in enumerate(planes):
-            red, cyan = (_resized(_windowed(plane), size)[..., 0] for plane in (a, b))
+            red, cyan = (_resized(_windowed(plane, window_hu), size)[..., 0] for plane in (a, b))
             panel = np.stack([red, cyan, cyan], axis=-1)
             panel[_edge(_resized(marks > 0, size))] = (255, 220, 60)
             row.append(panel)
@@ -81,7 +95,7 @@ def registration_overlay(fixed, moving_before, moving_after, mask, path, title, 
                 board = _board(red.shape, 24)
                 checker = np.repeat(np.where(board, red, cyan)[..., None], 3, axis=-1)
         rows.append([*row, checker])
-    heading = f"{title}   above: before, below: after (red fixed, cyan moving)"
+    heading = f"{title}   above: before, below: after (red {names[0]}, cyan {names[1]})"
     _save(_compose(rows, heading, list(lines)), path)
 
 
@@ -147,8 +161,8 @@ def _planes(spacing, mask, *volumes, room=ROW_SIZE):
         yield (*(np.ascontiguousarray(cut(v)) for v in volumes), size)
 
 
-def _windowed(plane):
-    low, high = WINDOW_HU
+def _windowed(plane, window_hu=WINDOW_HU):
+    low, high = window_hu
     grey = np.clip((plane.astype(np.float32) - low) * (255.0 / (high - low)), 0.0, 255.0)
     return np.rint(grey).astype(np.uint8)
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lungitude.biomarkers import airway_calibration, airway_fit, graphs, sections
-from lungitude.biomarkers.airway_match import match_branches
+from lungitude.biomarkers.airway_match import landmarks, match_branches
 from lungitude.biomarkers.airway_tree import tree
 from lungitude.biomarkers.airways import airway_branches, airways, airways_from_branches, pi10
 
@@ -586,9 +586,22 @@ def test_branches_are_matched_through_the_transform(branches):
     assert (first["branch"].to_numpy() == second["branch"].to_numpy()).all()
     assert (first["distance_mm"] < 1.3).all()
     assert (first["used"] == second["used"]).all()
+    good = landmarks(branches, moved, first)
+    assert good["matched_pct"] == 100
+    assert good["apart_mm"] < 1.3
+    assert good["registration_flag"] == ""
+    off = moved.assign(x_mm=moved["x_mm"] + 2.0)
+    found = landmarks(branches, off, match_branches(branches, off, Shift())[0])
+    assert "mm apart on average, more than 1.5 mm" in found["registration_flag"]
     far = moved.assign(z_mm=moved["z_mm"] + 40.0)
-    assert len(match_branches(branches, far, Shift())[0]) < 0.3 * len(branches)
-    assert not len(match_branches(branches.iloc[:0], moved, Shift())[0])
+    first, _ = match_branches(branches, far, Shift())
+    assert len(first) < 0.3 * len(branches)
+    found = landmarks(branches, far, first)
+    assert "of the airways found again, less than 75 %" in found["registration_flag"]
+    first, _ = match_branches(branches.iloc[:0], moved, Shift())
+    assert not len(first)
+    none = landmarks(branches.iloc[:0], moved, first)
+    assert np.isnan([none["matched_pct"], none["apart_mm"]]).all()
 
 
 def test_frame_is_orthonormal():

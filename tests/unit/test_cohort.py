@@ -88,3 +88,33 @@ def test_stack_passes_over_empty_files(tmp_path):
     found = cohort.stack([tmp_path / "excluded.tsv", tmp_path / "one.tsv"])
     assert found.to_numpy().tolist() == [["001", 1.5]]
     assert list(cohort.stack([tmp_path / "excluded.tsv"]).columns) == cohort.IDENTITY
+
+
+def test_airways_judge_the_registrations_of_follow_ups(tmp_path):
+    rows = [
+        ("Week 6", "to_baseline", []),
+        ("Week 12", "to_baseline", ["folds"]),
+        ("Week 6", "exp_to_insp", []),
+    ]
+    paths = []
+    for visit, series, warnings in rows:
+        paths.append(tmp_path / f"{visit}_{series}.json")
+        records.write(paths[-1], USUBJID="1", AVISIT=visit, SERIES=series, warnings=warnings)
+    branches = pd.DataFrame(
+        {
+            "USUBJID": "1",
+            "AVISIT": ["Baseline", "Week 6", "Week 12", "Week 6"],
+            "SERIES": ["subject"] * 3 + ["insp"],
+            "region": "all",
+            "matched_pct": [None, 95.0, 60.0, None],
+            "apart_mm": [None, 0.5, 3.0, None],
+            "registration_flag": [None, None, "airways apart", None],
+        }
+    )
+    found = cohort.registrations(paths, branches)
+    assert found["airways_apart_mm"].tolist()[:2] == [0.5, 3.0]
+    assert found["airways_matched_pct"].isna().tolist() == [False, False, True]
+    assert found["warnings"].tolist() == ["", "folds; airways apart", ""]
+    assert "registration_flag" not in found
+    assert cohort.registrations(paths, pd.DataFrame())["warnings"].tolist() == ["", "folds", ""]
+    assert list(cohort.registrations([], branches)) == [*cohort.IDENTITY, "status"]

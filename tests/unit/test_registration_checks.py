@@ -9,9 +9,8 @@ import SimpleITK as sitk
 from unit.phantom_case import ROW
 
 from lungitude import images, registration
-from lungitude.biomarkers import airway_tree
-from lungitude.phantom import breathing, render
-from lungitude.registration import checks, landmarks, settings
+from lungitude.phantom import render
+from lungitude.registration import checks, settings
 from lungitude.registration.transform import Transform
 from lungitude.reporting import quality
 
@@ -197,53 +196,6 @@ def test_difference_of_two_maps_is_that_of_a_shift():
     first = Transform(sitk.Transform(3, sitk.sitkIdentity))
     second = Transform(sitk.TranslationTransform(3, (3.0, 0.0, -4.0)))
     assert checks.difference(first, second, lungs) == pytest.approx((5.0, 5.0))
-
-
-@functools.cache
-def airways():
-    """Forks of both breaths of a patient from label maps, and the record."""
-    section = {"voxel_mm": [2.0] * 3, "vessel_terminals": 50}
-    rendered = render.render(render.prepare(ROW, section), labels=("airways",))
-    trees = [
-        airway_tree.tree(rendered[phase].grid.image(rendered[phase].labels["airways"]))
-        for phase in ("insp", "exp")
-    ]
-    return rendered, *(landmarks.airway_forks(tree) for tree in trees)
-
-
-def true_map(scan):
-    """Breath of a phantom as a transform, on nodes 6 mm apart."""
-    grid = scan.grid.image(scan.lobes)[::3, ::3, ::3]
-    index = np.argwhere(np.ones(grid.GetSize()))
-    points = np.array(grid.GetOrigin()) + index * np.array(grid.GetSpacing())
-    moved = breathing.map_points(scan.record.breath, points, "insp_to_exp") - points
-    values = moved.reshape(*grid.GetSize(), 3).transpose(2, 1, 0, 3)
-    field = sitk.GetImageFromArray(np.ascontiguousarray(values), isVector=True)
-    field.CopyInformation(grid)
-    return Transform(sitk.DisplacementFieldTransform(field))
-
-
-def test_forks_of_the_airways_meet_under_the_true_map_and_no_other():
-    rendered, fixed, moving = airways()
-    truth = true_map(rendered["insp"])
-    good = landmarks.landmark_error(fixed, moving, truth)
-    assert good["n"] > 20
-    assert good["mean_mm"] < 2.0
-    off = truth.compose(Transform(sitk.TranslationTransform(3, (0.0, 6.0, 0.0))))
-    bad = landmarks.landmark_error(fixed, moving, off)
-    assert bad["mean_mm"] > good["mean_mm"] + 2
-    none = landmarks.landmark_error(fixed.iloc[:0], moving, truth)
-    assert none["n"] == 0
-    assert np.isnan(none["mean_mm"])
-
-
-def test_forks_of_one_name_belong_together_at_any_distance():
-    _, fixed, _ = airways()
-    named = fixed[fixed["name"] != ""].drop_duplicates("name")
-    far = Transform(sitk.TranslationTransform(3, (0.0, 40.0, 0.0)))
-    found = landmarks.landmark_error(named, named, far)
-    assert found["matched_pct"] == 100
-    assert found["mean_mm"] == pytest.approx(40.0)
 
 
 def test_settings_of_a_rule_are_parted():

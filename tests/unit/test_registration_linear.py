@@ -143,8 +143,8 @@ def test_an_image_on_itself_does_not_move_and_repeats_to_the_last_digit(pair, po
 def test_bad_input_is_named(pair):
     fixed, moving = pair
     for more, text in (
-        ({"kind": "spline"}, "kind 'spline'"),
-        ({"metric": "demons"}, "metric 'demons'"),
+        ({"kind": "spline"}, "kind is 'spline'"),
+        ({"metric": "demons"}, "metric is 'demons'"),
         ({"fixed_mask": sitk.Cast(fixed * 0, sitk.sitkUInt8)}, "fixed mask is empty"),
         ({"moving_mask": sitk.Cast(fixed * 0 + 1, sitk.sitkUInt8)}, "moving mask"),
     ):

@@ -464,6 +464,10 @@ def test_labels_of_a_structure_stand_in_the_row_of_its_scan(drawn, tmp_path):
         ({"backend": "antspyx", "points": 500}, "unknown settings points; known to the backend"),
         ({"iterations": [30]}, "need one entry a level each"),
         ({"second_opinion": {"backend": "torch", "subjects": ["1"]}}, "name another backend"),
+        (
+            {"second_opinion": {"backend": "antspyx", "subjects": ["NOBODY"]}},
+            "patient 'NOBODY' of 'second_opinion' is not in subjects.tsv",
+        ),
     ],
 )
 def test_settings_of_a_registration_are_checked_before_any_job(given, text, drawn):
@@ -473,6 +477,19 @@ def test_settings_of_a_registration_are_checked_before_any_job(given, text, draw
         trial.load(drawn / "config.yaml", config)
     (problem,) = raised.value.problems
     assert text in problem
+
+
+def test_the_gated_scan_needs_something_to_be_brought_onto(drawn):
+    config = yaml.safe_load((drawn / "config.yaml").read_text())
+    config["imaging"]["heart_registration"] = {"spacing_mm": []}
+    with pytest.raises(trial.TrialError) as raised:
+        trial.load(drawn / "config.yaml", config)
+    assert "spacing_mm" in raised.value.problems[0]
+    config["imaging"]["heart_registration"] = {}
+    del config["imaging"]["gated"]
+    with pytest.raises(trial.TrialError) as raised:
+        trial.load(drawn / "config.yaml", config)
+    assert any("onto the inspiration; name 'gated'" in text for text in raised.value.problems)
 
 
 def test_the_gated_series_is_a_cycle_and_no_other_is(drawn, tmp_path):

@@ -50,6 +50,7 @@ def test_one_patient(drawn, tmp_path):
     assert found["compare_visits"] == 1
     assert found["register_exp_to_insp"] == found["measure_prm"] == 3
     assert found["register_to_baseline"] == 2
+    assert found["register_heart"] == 3
 
 
 def test_a_missing_visit(drawn, tmp_path):
@@ -64,9 +65,8 @@ def test_no_expiration_series(drawn, tmp_path):
     (one,) = complete(drawn)
     folder = scanned(drawn, tmp_path, lambda s: one == s.USUBJID and s.SERIES == "hrct_insp")
     found = jobs(folder)
-    assert not {"register_exp_to_insp", "measure_prm", "measure_calcium", "render_heart"} & set(
-        found
-    )
+    lacking = {"register_exp_to_insp", "register_heart", "measure_prm", "measure_calcium"}
+    assert not {*lacking, "render_heart"} & set(found)
     assert found["register_to_baseline"] == 2
 
 

@@ -102,7 +102,7 @@ def _backend(name):
 
 
 def _linear(fixed, moving, fixed_mask, moving_mask, settings):
-    given = {k: v for k, v in settings.items() if k not in ("backend", "start")}
+    given = {k: v for k, v in settings.items() if k != "backend"}
     return register_linear(fixed, moving, fixed_mask, moving_mask, **given)
 
 

@@ -7,9 +7,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from lungitude import images
+from lungitude.registration.settings import complete
 
-KINDS = ("rigid", "affine")
-METRICS = ("mattes", "correlation")
 _KEPT = 3  # starts that are refined at the coarsest level
 _CLIP_PCT = (0.5, 99.5)  # a histogram has no bins to waste on a few bright voxels
 _LEAST_OVERLAP = 0.2  # of the smaller mask
@@ -78,9 +77,7 @@ def register_linear(
     ----------
     .. [1] Mattes et al. 2003, IEEE Trans Med Imaging 22:120-128.
     """
-    for name, value, known in (("kind", kind, KINDS), ("metric", metric, METRICS)):
-        if value not in known:
-            raise ValueError(f"linear registration: {name} {value!r} is none of {', '.join(known)}")
+    complete("heart", {"backend": "linear", "kind": kind, "metric": metric})
     sides = [
         _checked(fixed, fixed_mask, "fixed"),
         _checked(moving, moving_mask, "moving"),
@@ -89,9 +86,11 @@ def register_linear(
     rigid = sitk.Euler3DTransform()
     rigid.SetCenter(centres[0].tolist())
 
+    finest = [_coarse(image, mask, min(spacing_mm)) for image, mask in sides]
+
     def level(step_mm):
         method = _method(metric, bins, iterations, step_mm, seed, threads)
-        return _Level(method, [_coarse(image, mask, step_mm) for image, mask in sides])
+        return _Level(method, [_coarse(image, mask, step_mm) for image, mask in finest])
 
     try:
         with _threads(threads):
@@ -111,6 +110,31 @@ def register_linear(
             "value only"
         ) from error
     return best
+
+
+def refine_linear(fixed, moving, start, step_mm, metric="mattes", iterations=60, bins=32):
+    """Improve a linear map at one voxel size.
+
+    Parameters
+    ----------
+    fixed, moving, metric, iterations, bins
+        As of `register_linear`.
+    start : SimpleITK.Euler3DTransform or SimpleITK.AffineTransform
+        From fixed to moving points.
+    step_mm : float
+
+    Returns
+    -------
+    SimpleITK.Transform
+        Of the kind of `start`; `start` itself where the images don't overlap.
+    """
+    sides = [_coarse(*_checked(image, None, "image"), step_mm) for image in (fixed, moving)]
+    try:
+        with _threads(1):
+            method = _method(metric, bins, iterations, step_mm, seed=1, threads=1)
+            return _Level(method, sides).refined(start)
+    except RuntimeError:
+        return start
 
 
 @contextlib.contextmanager

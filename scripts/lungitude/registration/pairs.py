@@ -1,4 +1,4 @@
-"""What both registration rules do: pass exclusions on, register, judge, write."""
+"""What the registration rules of the lungs do: pass exclusions on, register, judge, write."""
 
 import logging
 
@@ -63,7 +63,7 @@ def run(inputs, outputs, identity, settings, on_bad_scan="exclude"):
         inputs.moving_lungs_record,
     )
     if bad:
-        return _exclude(files, outputs.record, identity, bad["stage"], _whose(bad))
+        return exclude(files, outputs.record, identity, bad["stage"], of_scan(bad))
     fixed, moving = images.read(inputs.fixed), images.read(inputs.moving)
     masks = (
         images.read_labels(inputs.fixed_lungs, like=fixed),
@@ -73,8 +73,8 @@ def run(inputs, outputs, identity, settings, on_bad_scan="exclude"):
     try:
         transform, found = _best(pair, given, fallback)
     except ValueError as error:  # of the scans: the settings are known to be good
-        _stop_if(on_bad_scan, identity, str(error))
-        return _exclude(files, outputs.record, identity, STAGE, str(error))
+        stop_if(on_bad_scan, identity, str(error))
+        return exclude(files, outputs.record, identity, STAGE, str(error))
     refused = found.pop("refused")
     if not refused and second and identity["USUBJID"] in second["subjects"]:
         repeats = found["backend"] == second["settings"]["backend"]  # the fall-back was kept
@@ -82,12 +82,12 @@ def run(inputs, outputs, identity, settings, on_bad_scan="exclude"):
     for warning in found["warnings"]:
         log.warning("%s %s: %s", identity["USUBJID"], identity["AVISIT"], warning)
     if refused:
-        _stop_if(on_bad_scan, identity, "; ".join(refused))
+        stop_if(on_bad_scan, identity, "; ".join(refused))
     warped = transform.resample(moving, like=fixed)
     _draw(outputs.picture, identity, pair, warped, found["warnings"], refused)
     if refused:  # the picture stays: a person may want to see why
         files.remove(outputs.picture)
-        return _exclude(files, outputs.record, identity, STAGE, "; ".join(refused), **found)
+        return exclude(files, outputs.record, identity, STAGE, "; ".join(refused), **found)
     transform.write(outputs.transform)
     if image_path:
         images.write(warped, image_path)
@@ -150,19 +150,21 @@ def _draw(path, identity, pair, warped, warnings, refused):
     registration_overlay(fixed, before, warped, masks[0], path, title, lines)
 
 
-def _stop_if(on_bad_scan, identity, reason):
+def stop_if(on_bad_scan, identity, reason):
+    """End the run at a bad pair if the trial wishes so."""
     if on_bad_scan == "stop":
         raise ValueError(f"{identity['USUBJID']} {identity['AVISIT']}: {reason}")
 
 
-def _exclude(files, record, identity, stage, reason, **found):
+def exclude(files, record, identity, stage, reason, **found):
+    """Leave empty files and the record of a pair that is excluded; return the record."""
     log.warning("%s %s: excluded at %s: %s", identity["USUBJID"], identity["AVISIT"], stage, reason)
     write_empty(*files)
     records.exclude(record, stage, reason, **identity, **found)
     return records.read(record)
 
 
-def _whose(bad):
+def of_scan(bad):
     """Reason of an exclusion with the scan that it came from."""
     scan = " ".join(str(bad[name]) for name in ("AVISIT", "SERIES") if bad.get(name))
     return f"{scan}: {bad['reason']}" if scan else bad["reason"]

@@ -85,11 +85,12 @@ PRESETS = {
         "simpleitk": {**_LUNG, **_DEMONS, "contrast_mm": [7.0]},
     },
     "heart": {
-        "linear": {"start": "linear", **HEART},
+        "linear": HEART,
         "torch": {**_LUNG, **_FLOW, **_PHASES},
     },
-    "cmr": {"linear": {"start": "linear", **CMR}},
+    "cmr": {"linear": CMR},
 }
+PHASE_PCT = 75.0  # of the cycle: mid-diastole, when the heart is stillest
 FALLBACK = {"backend": "antspyx"}  # another method fails elsewhere
 _SECOND = ("backend", "subjects")
 _LEVELS = {
@@ -102,6 +103,7 @@ _NOT_NEGATIVE = {
     *("margin_mm", "flow_sigma_vox", "total_sigma_vox", "seed", "rim_mm"),
     *("iterations", "smoothing_vox", "blur_mm", "stiffness", "search_mm", "reach_mm", "reach_deg"),
 }
+_WORDS = {"kind": ("rigid", "affine"), "metric": ("mattes", "correlation")}
 _OTHER = {"backend", "start", "clip_hu", "diffeomorphic", "kind", "metric"}
 
 
@@ -147,6 +149,11 @@ def complete(preset, given):
     levels = _LEVELS[backend]
     if len({len(settings[name]) for name in levels}) != 1 or not settings[levels[0]]:
         raise ValueError(f"registration: {', '.join(levels)} need one entry a level each")
+    for name, words in _WORDS.items():
+        if settings.get(name, words[0]) not in words:
+            raise ValueError(
+                f"registration: {name} is {settings[name]!r}, none of {', '.join(words)}"
+            )
     if "clip_hu" in settings and not settings["clip_hu"][0] < settings["clip_hu"][1]:
         raise ValueError(f"registration: clip_hu {settings['clip_hu']!r} is not (low, high)")
     return settings
@@ -202,6 +209,30 @@ def split(settings):
             )
         second = {"settings": other, "subjects": list(map(str, second["subjects"]))}
     return given, fallback, second
+
+
+def split_heart(settings):
+    """Part the settings of the rule of hearts: the phase of the cycle, and those of `register`.
+
+    Parameters
+    ----------
+    settings : dict
+        ``preset``, ``phase_pct`` and what differs from the preset's backend ``linear``.
+
+    Returns
+    -------
+    phase_pct : float
+    given : dict
+
+    Raises
+    ------
+    ValueError
+        Settings that `complete` refuses.
+    """
+    given = {"preset": "heart", **settings, "backend": "linear"}
+    phase_pct = given.pop("phase_pct", PHASE_PCT)
+    completed(given)
+    return phase_pct, given
 
 
 def completed(given):

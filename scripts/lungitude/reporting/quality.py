@@ -19,6 +19,7 @@ KINDS = {
     "prm": "Parametric response map",
     "exp_to_insp": "Registration of expiration",
     "to_baseline": "Registration to baseline",
+    "heart_to_insp": "Registration of the heart",
 }
 
 
