@@ -48,7 +48,7 @@ def make_scan(folder):
     corner = -0.5 * np.array(SIZE) * SPACING_MM + (0.0, 5.0, -20.0)
     grid = render.box(corner, corner + (np.array(SIZE) - 1) * SPACING_MM, SPACING_MM)
     scan = render.render_box(record, "insp", grid, labels=("airways", "vessels"))
-    side = np.where(scan.lobes > 3, 2, scan.lobes > 0).astype(np.uint8)
+    side = scan.lungs
     made = {"ct": render.deliver(scan), "lungs": side, **scan.labels}
     for name, values in made.items():
         images.write(grid.image(values), folder / f"{name}.nii")

@@ -362,21 +362,24 @@ def draw(rows, canvas):
         axes.grid(axis="y", color="#e6e8eb", lw=0.6, zorder=0)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("Error (mm)")
+    marks = {}
+    for axes in panels:
+        marks |= {mark.get_label(): mark for mark in axes.get_legend_handles_labels()[0]}
+    place = {"loc": "lower right", "bbox_to_anchor": (right, top - 0.01), "borderaxespad": 0}
+    figure.legend(marks.values(), marks, ncols=len(marks), frameon=False, **place)
     canvas.save(figure, FIGURE)
 
 
 def draw_method(axes, row, canvas):
-    """Draw one method with its name beside the mark."""
+    """Draw the mean error of one method as a mark, and its range."""
     name, colour, mark, _ = METHODS[row["method"]]
     colour = getattr(canvas, colour)
     seconds, mean, median, p95 = (
         float(row[column]) for column in ("cpu_s", "mean_mm", "median_mm", "p95_mm")
     )
     axes.plot([seconds] * 2, [median, p95], color=colour, lw=1.2, zorder=2)
-    axes.plot(seconds, mean, mark, color=colour, ms=7, mec="white", mew=0.8, zorder=3)
-    behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
-    look = {"textcoords": "offset points", "va": "center", "bbox": behind}
-    axes.annotate(name, (seconds, mean), (7, 0), **look)
+    edge = {"mec": "white", "mew": 0.8} if mark not in "+x" else {}
+    axes.plot(seconds, mean, mark, color=colour, ms=7, ls="", label=name, zorder=3, **edge)
 
 
 def main():

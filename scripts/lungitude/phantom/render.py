@@ -65,6 +65,11 @@ class Scan:
     covers: dict
     labels: dict = dataclasses.field(default_factory=dict)
 
+    @property
+    def lungs(self):
+        """The lobes of each lung in one: 1 right, 2 left, uint8."""
+        return np.where(self.lobes > 3, 2, self.lobes > 0).astype(np.uint8)
+
 
 def prepare(row, section):
     """Record of one row of the truth sheet: all solved but the lesions, which are not yet counted.

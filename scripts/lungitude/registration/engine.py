@@ -149,7 +149,9 @@ def _region(image, mask, name, preset):
 
 
 def _working_hu(image, grid, transform, settings):
-    hu = preparation.to_grid(image, grid, images.PADDING_HU, transform)
+    low, high = map(float, settings["clip_hu"])
+    image = sitk.Clamp(image, sitk.sitkFloat32, low, high)
+    hu = preparation.to_grid(image, grid, low, transform, sharp=True)
     return np.clip(sitk.GetArrayFromImage(hu), *settings["clip_hu"])
 
 

@@ -17,6 +17,7 @@ from torch.nn import functional
 _SOFT = 0.1  # feature difference from which the loss grows linearly: lesions are outliers
 _FIRST_STEP = 0.5  # of the exponential, in node distances at most
 _LEAST_NODE_VOX = 2.0  # nodes are no denser: there is nothing to tell them apart
+_DECAY = (0.9, 0.99)  # of the moments of Adam
 _STEP_LEFT = 0.02  # of the first step of Adam at the end of a level
 _SMOOTH_NODES = 1.0  # sigma of a velocity
 _SEARCH_SMOOTH = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # growing weight of the neighbours' opinion
@@ -152,7 +153,7 @@ def _level(pair, masks, space, draw, flows, level, settings):
     nodes = space.nodes(max(settings["node_mm"][level], _LEAST_NODE_VOX * space.voxel_mm))
     velocity = torch.zeros(3, *nodes.shape[:3], requires_grad=True)
     step = settings["step_mm"][level]
-    adam = torch.optim.Adam([velocity], lr=step, betas=(0.9, 0.99))
+    means, squares = torch.zeros_like(velocity), torch.zeros_like(velocity)
 
     def apart(side, way):
         """Mean distance of features at random points of one image and where `way` sends them."""
@@ -165,15 +166,25 @@ def _level(pair, masks, space, draw, flows, level, settings):
         return ((found - features).square().sum(0) + _SOFT**2).sqrt().mean()
 
     for number in range(iterations):
-        adam.param_groups[0]["lr"] = step * (1 - (1 - _STEP_LEFT) * number / iterations)
         smooth = _smoothed(velocity, _SMOOTH_NODES)
         loss = apart(0, [*flows[0], _exponential(smooth, space)])
         loss = loss + apart(1, [_exponential(-smooth, space), *flows[1]])
         loss = 0.5 * loss + settings["stiffness"][level] * _slope(smooth, space)
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
+        (slope,) = torch.autograd.grad(loss, velocity)
+        pace = step * (1 - (1 - _STEP_LEFT) * number / iterations)
+        with torch.no_grad():
+            _adam_step(velocity, slope, means, squares, number + 1, pace)
     return _smoothed(velocity.detach(), _SMOOTH_NODES)
+
+
+def _adam_step(values, slope, means, squares, number, pace):
+    """Step of Adam, in place: that of torch loads its compiler, more than a second of each job."""
+    decay_mean, decay_square = _DECAY
+    means.lerp_(slope, 1 - decay_mean)
+    squares.mul_(decay_square).addcmul_(slope, slope, value=1 - decay_square)
+    mean = means / (1 - decay_mean**number)
+    spread = (squares / (1 - decay_square**number)).sqrt_().add_(1e-8)
+    values.addcdiv_(mean, spread, value=-pace)
 
 
 def _slope(velocity, space):

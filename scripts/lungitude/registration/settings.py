@@ -37,7 +37,7 @@ _FLOW = {
     "search_voxel_mm": 6.0,
     "blur_mm": [4.0, 2.5, 1.2, 0.8],
     "node_mm": [24.0, 14.0, 8.0, 5.0],
-    "iterations": [40, 40, 50, 40],
+    "iterations": [30, 30, 40, 30],
     "step_mm": [1.5, 0.8, 0.5, 0.3],
     "stiffness": [2.0, 2.0, 10.0, 60.0],
     "points": 12000,
