@@ -148,6 +148,9 @@ def _section_problems(config, problem):
         registration.split(imaging.get("registration"))
     except ValueError as error:
         yield problem(["imaging", "registration"], str(error).removeprefix("registration: "))
+    if "phantom" in config and ("calcium" in imaging) != ("gated" in imaging):
+        text = "a phantom makes the calcium scan and the gated one together; name both or neither"
+        yield problem(["imaging"], text)
     if "heart_registration" in imaging:
         yield from _heart_problems(imaging, problem)
     if "phantom" in config and "scans_root" in config:

@@ -50,7 +50,7 @@ _GEOMETRY = (
     "SOPClassUID SOPInstanceUID SeriesInstanceUID ImageType Rows Columns PixelSpacing "
     "ImagePositionPatient ImageOrientationPatient RescaleSlope RescaleIntercept BitsAllocated "
     "SamplesPerPixel NumberOfFrames PixelPaddingValue PixelPaddingRangeLimit PixelRepresentation "
-    "BitsStored ContrastBolusAgent TriggerTime"
+    "BitsStored ContrastBolusAgent TriggerTime NominalInterval HeartRate"
 ).split()
 _TAGS = [*_GEOMETRY, *TEXT_TAGS, *NUMBER_TAGS]
 _TERM = re.compile(r"[^A-Za-z0-9 ._/+()-]")
@@ -123,8 +123,9 @@ def read_cycle(folder):
     phases : list of SimpleITK.Image
         As of `read`, on one grid, in the order of their time.
     facts : dict
-        As of `read`, over all slices; and ``phases``, the percentages of the cycle (or trigger
-        times in ms where the headers have no percentage).
+        As of `read`, over all slices; and ``phases``, where in the cycle they lie, in
+        ``phases_unit``: percent of it, or ms after the R wave where the headers tell neither
+        percentages nor the interval between two R waves.
 
     Raises
     ------
@@ -134,7 +135,7 @@ def read_cycle(folder):
     folder = Path(folder)
     headers, aside = _headers(folder)
     series = [part for volume in _volumes(folder, headers, aside) for part in volume]
-    times = _phase_times(folder, series)
+    times, unit = _phase_times(folder, series)
     phases, padding = [], 0
     for time in sorted(set(times)):
         members = [part for part, at in zip(series, times, strict=True) if at == time]
@@ -146,19 +147,33 @@ def read_cycle(folder):
             raise ScanError(folder, f"phase {time:g} of the cardiac cycle: {fault}") from error
         phases.append(image)
         padding += void
-    return phases, {**_facts(series, aside, padding), "phases": sorted(set(times))}
+    facts = _facts(series, aside, padding)
+    return phases, {**facts, "phases": sorted(set(times)), "phases_unit": unit}
 
 
 def _phase_times(folder, series):
-    """Return when in the cardiac cycle each slice was taken: percentages, else trigger times."""
+    """Return when in the cardiac cycle each slice was taken, and the unit: percent or ms."""
     tags = ("NominalPercentageOfCardiacPhase", "TriggerTime")
-    for tag in tags:
+    for tag, unit in zip(tags, ("percent", "ms"), strict=True):
         times = [_number(header.get(tag)) for _, header in series]
         if None not in times and len(set(times)) > 1:
-            return times
+            cycle_ms = _cycle_ms(series) if unit == "ms" else None
+            if cycle_ms:
+                return [round(100.0 * time / cycle_ms, 2) for time in times], "percent"
+            return times, unit
     raise ScanError(
         folder, f"no two phases of a cardiac cycle; each slice needs one of {' and '.join(tags)}"
     )
+
+
+def _cycle_ms(series):
+    """Return the interval between two R waves, None where no header tells it."""
+    for tag, of in (("NominalInterval", lambda ms: ms), ("HeartRate", lambda rate: 60_000 / rate)):
+        found = [_number(header.get(tag)) for _, header in series]
+        found = [value for value in found if value]
+        if found:
+            return of(float(np.median(found)))
+    return None
 
 
 def _volume(folder, series):

@@ -127,6 +127,8 @@ def read_cycle(path):
     image = _read_file(path, phases=True)
     if image.GetDimension() != 4:
         raise ScanError(path, "one phase only; a cardiac cycle is a 4-D file, time last")
+    if not np.isfinite(sitk.GetArrayViewFromImage(image)).all():
+        raise ScanError(path, "holds values that are not finite (NaN or infinite)")
     phases = [image[:, :, :, k] for k in range(image.GetSize()[3])]
     check_geometry(phases[0], path)
     return phases

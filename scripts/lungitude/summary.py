@@ -32,7 +32,7 @@ def lines(results):
     if len(registered):
         bad = registered[registered["status"] == "excluded"]
         told += [
-            f"  {row.USUBJID} {row.AVISIT} registration: {row.reason}"
+            f"  {row.USUBJID} {row.AVISIT} registration {row.SERIES}: {row.reason}"
             for row in bad.itertuples()
             if row.stage == "registration"
         ]

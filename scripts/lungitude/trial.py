@@ -146,7 +146,7 @@ def load(config_path, config=None, root="."):
     frames = {name: _complete(given.get(name), name) for name in SHEETS}
     trial = Trial(folder, config, plan, **frames, paths=paths)
     problems += _sheet_problems(trial, given, unsure, Path(root))
-    problems += [] if clashes else _second_opinion_problems(trial, unsure, document)
+    problems += [] if clashes or "scans" in unsure else _second_opinion_problems(trial, document)
     if "phantom" in config and not clashes:
         problems += _phantom_problems(trial)
     if plan is not None:
@@ -456,20 +456,20 @@ def _parameter_rules(trial):
     ]
 
 
-def _second_opinion_problems(trial, unsure, document):
-    """Yield the patients whose registration is to be repeated, and who are unknown."""
+def _second_opinion_problems(trial, document):
+    """Yield the patients whose registration is to be repeated, and who have no scan in use."""
     keys = ("imaging", "registration", "second_opinion", "subjects")
     named = trial.config
     for key in keys:
         named = named.get(key) or {}
-    sheet = "subjects" if "subjects" in trial.paths else "scans"
-    if sheet in unsure:
+    if not named:
         return
-    known = getattr(trial, sheet)["USUBJID"].dropna().unique()
+    known = _scans_in_use(trial)["USUBJID"].dropna().unique()
     for index, name in enumerate(named):
         if name not in known:
-            text = f"patient {shown(name)} of 'second_opinion' is not in {sheet}.tsv; "
-            yield document.problem([*keys, index], text + nearest(name, known))
+            text = f"patient {shown(name)} of 'second_opinion' has no scan in use (scans.tsv, "
+            text += f"'imaging.max_subjects'); {nearest(name, known)}"
+            yield document.problem([*keys, index], text)
 
 
 def _phantom_problems(trial):

@@ -38,7 +38,12 @@ def chest(tmp_path_factory):
     images.write(images.join_cycle(labels), folder / "heart.nii.gz")
     records.write(folder / "insp.json", **{**IDENTITY, "SERIES": "hrct_insp"})
     percent = [100 * phase for phase in PHASES]
-    records.write(folder / "gated.json", **{**IDENTITY, "SERIES": "cta"}, phases=percent)
+    records.write(
+        folder / "gated.json",
+        **{**IDENTITY, "SERIES": "cta"},
+        phases=percent,
+        phases_unit="percent",
+    )
     return folder
 
 
@@ -155,14 +160,36 @@ def test_an_excluded_scan_is_passed_on(chest, tmp_path):
     assert outputs["transform"].stat().st_size == 0
 
 
+@pytest.mark.parametrize("labels", ["three phases turned", "two phases"])
+def test_labels_that_the_picture_alone_needs_stop_nothing(chest, tmp_path, labels):
+    phases = images.read_cycle(chest / "heart.nii.gz")
+    turned = [sitk.DICOMOrient(phase, "RAS") for phase in phases]
+    phases = turned if labels == "three phases turned" else phases[:2]
+    images.write(images.join_cycle(phases), tmp_path / "labels.nii.gz")
+    record, outputs = run(chest, tmp_path, heart=tmp_path / "labels.nii.gz")
+    assert record["status"] == "ok"
+    assert outputs["picture"].stat().st_size > 1000
+
+
+def test_a_scan_of_three_slices_is_excluded_or_registered_but_no_crash(chest, tmp_path):
+    phases = [phase[:, :, 10:13] for phase in images.read_cycle(chest / "gated.nii.gz")]
+    images.write(images.join_cycle(phases), tmp_path / "thin.nii.gz")
+    record, _ = run(chest, tmp_path, moving=tmp_path / "thin.nii.gz", heart=None)
+    assert record["status"] in ("ok", "excluded")
+
+
 @pytest.mark.parametrize(
-    ("times", "count", "wanted", "found"),
+    ("times", "unit", "count", "wanted", "found", "known"),
     [
-        ([0, 25, 50, 75], 4, 70, (3, 75)),
-        ([0, 25, 50, 75], 4, 95, (0, 0)),  # the cycle is round
-        ([10, 210, 410, 610], 4, 75, (3, 75)),  # ms of a cycle of 800
-        (None, 5, 75, (4, 80)),
+        ([0, 25, 50, 75], "percent", 4, 70, 75, True),
+        ([0, 25, 50, 75], "percent", 4, 95, 0, True),  # the cycle is round
+        ([0, 200, 400, 600], "ms", 4, 75, 75, False),  # as if the cycle took 800
+        ([300, 700], "ms", 2, 75, 63.64, False),
+        (None, None, 5, 75, 80, True),
+        ([10, 20], "percent", 5, 75, 80, True),  # of another scan: not believed
     ],
 )
-def test_the_nearest_phase_of_the_cycle(times, count, wanted, found):
-    assert hearts.nearest_phase(times, count, wanted) == found
+def test_the_nearest_phase_of_the_cycle(times, unit, count, wanted, found, known):
+    percent, told = hearts.phases_pct(times, unit, count)
+    assert percent[hearts.nearest_phase(percent, wanted)] == found
+    assert told == known

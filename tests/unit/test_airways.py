@@ -6,6 +6,7 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lungitude import tables
 from lungitude.biomarkers import airway_calibration, airway_fit, graphs, sections
 from lungitude.biomarkers.airway_match import landmarks, match_branches
 from lungitude.biomarkers.airway_tree import tree
@@ -600,8 +601,29 @@ def test_branches_are_matched_through_the_transform(branches):
     assert "of the airways found again, less than 75 %" in found["registration_flag"]
     first, _ = match_branches(branches.iloc[:0], moved, Shift())
     assert not len(first)
-    none = landmarks(branches.iloc[:0], moved, first)
+    lost = landmarks(branches.iloc[:0], moved, first)
+    assert lost["matched_pct"] == 0
+    assert "0 % of the airways found again" in lost["registration_flag"]
+    none = landmarks(branches.iloc[:0], moved.iloc[:0], first)
     assert np.isnan([none["matched_pct"], none["apart_mm"]]).all()
+    assert none["registration_flag"] == ""
+
+
+@pytest.mark.parametrize("emptied", [(True, False), (False, True), (True, True)])
+def test_a_visit_without_airways_gives_no_numbers_and_no_crash(branches, tmp_path, emptied):
+    class Still:
+        def apply_points(self, points):
+            return np.asarray(points)
+
+    pair = []
+    for number, empty in enumerate(emptied):
+        path = tmp_path / f"{number}.tsv"
+        tables.write(branches.iloc[:0] if empty else branches, path)
+        pair.append(tables.read(path))
+    for table in (*pair, *match_branches(*pair, Still())):
+        assert airways_from_branches(table)["n_branches"].notna().all()
+    for part in match_branches(*pair, Still()):
+        assert airways_from_branches(part)["pi10_mm"].isna().all()
 
 
 def test_frame_is_orthonormal():

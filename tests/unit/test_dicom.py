@@ -235,14 +235,14 @@ def test_empty_folder(tmp_path):
         dicom.read(tmp_path)
 
 
-def _cycle(folder, hu, percentages, together=True):
+def _cycle(folder, hu, times, together=True, tag="NominalPercentageOfCardiacPhase", **tags):
     """Write phases of a cycle, in one series or each in its own."""
-    for number, phase in enumerate(percentages):
+    for number, phase in enumerate(times):
         series.write(
             folder,
             hu + 10 * number,
             series=number + 1,
-            NominalPercentageOfCardiacPhase=phase,
+            **{tag: phase, **tags},
             change=(lambda n, data: setattr(data, "SeriesInstanceUID", f"{series.UID}.1"))
             if together
             else None,
@@ -254,10 +254,26 @@ def _cycle(folder, hu, percentages, together=True):
 def test_phases_of_a_cycle_are_read_in_the_order_of_time(tmp_path, together):
     hu = series.volume()
     phases, facts = dicom.read_cycle(_cycle(tmp_path / "s", hu, [35.0, 0.0, 70.0], together))
-    assert facts["phases"] == [0.0, 35.0, 70.0]
+    assert (facts["phases"], facts["phases_unit"]) == ([0.0, 35.0, 70.0], "percent")
     assert facts["n_slices"] == 3 * len(hu)
     for phase, shift in zip(phases, (10, 0, 20), strict=True):
         assert np.array_equal(images.array(phase), hu + shift)
+
+
+@pytest.mark.parametrize(
+    ("tags", "phases", "unit"),
+    [
+        ({"NominalInterval": 800}, [37.5, 75.0], "percent"),
+        ({"HeartRate": 60}, [30.0, 60.0], "percent"),
+        ({}, [300.0, 600.0], "ms"),
+    ],
+)
+def test_trigger_times_are_a_part_of_the_cycle_where_its_length_is_known(
+    tmp_path, tags, phases, unit
+):
+    folder = _cycle(tmp_path, series.volume(), [300.0, 600.0], tag="TriggerTime", **tags)
+    _, facts = dicom.read_cycle(folder)
+    assert (facts["phases"], facts["phases_unit"]) == (phases, unit)
 
 
 def test_a_cycle_that_is_none_is_refused(tmp_path):

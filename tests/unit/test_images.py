@@ -209,3 +209,8 @@ def test_a_cycle_goes_through_a_file(tmp_path):
     images.write(phases[0], tmp_path / "one.nii.gz")
     with pytest.raises(images.ScanError, match="one phase only"):
         images.read_cycle(tmp_path / "one.nii.gz")
+    holes = [sitk.Cast(phase, sitk.sitkFloat32) for phase in phases]
+    holes[1][1, 1, 1] = float("nan")
+    sitk.WriteImage(images.join_cycle(holes), str(tmp_path / "holes.nrrd"))
+    with pytest.raises(images.ScanError, match="not finite"):
+        images.read_cycle(tmp_path / "holes.nrrd")

@@ -222,6 +222,13 @@ def test_settings_of_a_rule_are_parted():
     [
         ({"fallback": {"backend": "none"}}, "backend"),
         ({"fallback": {"spacing": 3}}, "unknown settings spacing"),
+        ({"fallback": {"preset": "heart", "backend": "linear"}}, "preset heart, not lung"),
+        ({"fallback": {"backend": "torch", "points": 0.5}}, "points is 0.5, no whole number"),
+        ({"fallback": {"clip_hu": 5}}, "write it as"),
+        ({"fallback": {"clip_hu": ["a", "b"]}}, "no number"),
+        ({"fallback": {"clip_hu": [-1000, -500, -300]}}, "not .low, high."),
+        ({"fallback": {"start": "nonsense"}}, "none of masks, linear"),
+        ({"backend": "simpleitk", "diffeomorphic": "maybe"}, "none of False, True"),
         ({"second_opinion": {"backend": "antspyx"}}, "backend and subjects"),
         ({"second_opinion": {"backend": "torch", "subjects": []}}, "name another backend"),
         ({"second_opinion": {"backend": "none", "subjects": []}}, "backend"),

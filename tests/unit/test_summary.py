@@ -28,7 +28,7 @@ def test_exclusions_and_pages_are_told(tmp_path):
     assert summary.lines(tmp_path) == [
         "Scans: 1 of 2 in use, 1 excluded.",
         "  001 Week 6 insp: missing slice(s): about 1 of 75 (at ingest)",
-        "  001 Baseline registration: Dice 0.5",
+        "  001 Baseline registration insp: Dice 0.5",
         f"Report: {tmp_path / 'report' / 'all' / 'report.html'}",
     ]
 

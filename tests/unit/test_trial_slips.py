@@ -466,7 +466,7 @@ def test_labels_of_a_structure_stand_in_the_row_of_its_scan(drawn, tmp_path):
         ({"second_opinion": {"backend": "torch", "subjects": ["1"]}}, "name another backend"),
         (
             {"second_opinion": {"backend": "antspyx", "subjects": ["NOBODY"]}},
-            "patient 'NOBODY' of 'second_opinion' is not in subjects.tsv",
+            "patient 'NOBODY' of 'second_opinion' has no scan in use",
         ),
     ],
 )
@@ -489,7 +489,9 @@ def test_the_gated_scan_needs_something_to_be_brought_onto(drawn):
     del config["imaging"]["gated"]
     with pytest.raises(trial.TrialError) as raised:
         trial.load(drawn / "config.yaml", config)
-    assert any("onto the inspiration; name 'gated'" in text for text in raised.value.problems)
+    told = raised.value.problems
+    assert any("onto the inspiration; name 'gated'" in text for text in told)
+    assert any("makes the calcium scan and the gated one together" in text for text in told)
 
 
 def test_the_gated_series_is_a_cycle_and_no_other_is(drawn, tmp_path):

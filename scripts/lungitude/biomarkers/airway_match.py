@@ -71,8 +71,9 @@ def landmarks(baseline_branches, followup_branches, matched):
     Returns
     -------
     dict
-        ``matched_pct`` of the branches of the visit with fewer, ``apart_mm`` (mean distance between
-        the axes, NaN without a pair), ``registration_flag`` (empty when all is well).
+        ``matched_pct`` of the branches of the visit with fewer (NaN where none has any),
+        ``apart_mm`` (mean distance between the axes, NaN without a pair), ``registration_flag``
+        (empty when all is well).
 
     Notes
     -----
@@ -80,8 +81,9 @@ def landmarks(baseline_branches, followup_branches, matched):
     one that is off by 2 mm still matches them, but at 1.6 to 1.7 mm, one off by 4 mm two thirds of
     them (docs/registration.md). The similarity of the lungs sees such shifts only from 4 mm on.
     """
-    fewer = min(len(baseline_branches), len(followup_branches))
-    matched_pct = 100.0 * len(matched) / fewer if fewer else np.nan
+    fewer, more = sorted((len(baseline_branches), len(followup_branches)))
+    # None at one visit alone is no agreement.
+    matched_pct = 100.0 * len(matched) / max(fewer, 1) if more else np.nan
     apart_mm = float(matched["distance_mm"].mean()) if len(matched) else np.nan
     flags = []
     if matched_pct < MIN_MATCHED_PCT:

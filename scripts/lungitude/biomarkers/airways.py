@@ -310,7 +310,7 @@ def pi10(perimeter_mm, wall_area_mm2):
 
 
 def _row(region, branches, flag):
-    part = branches[branches["used"]]
+    part = branches[branches["used"].astype(bool)]  # read from a file without rows it is text
     row = {"region": region, "n_branches": len(part), "n_sections": int(part["n_sections"].sum())}
     for column in ("wa_pct", "wa_la", "lumen_diameter_mm"):
         row[column] = float(part[column].mean()) if len(part) else np.nan

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import SimpleITK as sitk
 
-from lungitude import images, records
+from lungitude import images, measuring, records
 from lungitude.overlays import registration_overlay
 from lungitude.registration.engine import register
 from lungitude.registration.linear import refine_linear
@@ -68,21 +68,27 @@ def run(inputs, outputs, identity, settings, on_bad_scan="exclude"):
     if bad:
         return exclude(files, outputs.record, identity, bad["stage"], of_scan(bad))
     fixed, cycle = images.read(inputs.fixed), images.read_cycle(inputs.moving)
-    times = records.read(inputs.moving_record).get("phases")
-    number, phase_pct = nearest_phase(times, len(cycle), wanted_pct)
+    told = records.read(inputs.moving_record)
+    percent, known = phases_pct(told.get("phases"), told.get("phases_unit"), len(cycle))
+    number = nearest_phase(percent, wanted_pct)
     moving = cycle[number]
     try:
         transform = register(fixed, moving, **given)
+        found = report(fixed, moving, transform)
     except ValueError as error:
         stop_if(on_bad_scan, identity, str(error))
         return exclude(files, outputs.record, identity, STAGE, str(error))
-    found = {"backend": "linear", "phase_pct": phase_pct, **report(fixed, moving, transform)}
+    found = {"backend": "linear", "phase_pct": percent[number], **found}
+    if not known:
+        found["warnings"].append(
+            "phase estimated: the headers tell no interval between two R waves"
+        )
     refused = found.pop("refused")
     for warning in found["warnings"]:
         log.warning("%s %s: %s", identity["USUBJID"], identity["AVISIT"], warning)
     if refused:
         stop_if(on_bad_scan, identity, "; ".join(refused))
-    labels = images.read_cycle(inputs.heart)[number] if inputs.heart else None
+    labels = _labels(inputs.heart, cycle, number)
     lines = [f"REFUSED: {text}" if text in refused else text for text in found["warnings"]]
     _draw(outputs.picture, identity, (fixed, moving, labels), transform, lines)
     if refused:
@@ -93,32 +99,46 @@ def run(inputs, outputs, identity, settings, on_bad_scan="exclude"):
     return records.read(outputs.record)
 
 
-def nearest_phase(times, count, wanted_pct):
-    """Choose the phase of a cycle nearest to a percentage of it, the cycle being round.
+def phases_pct(times, unit, count):
+    """Return where in the cycle each phase lies, and whether that is known.
 
     Parameters
     ----------
     times : list of float or None
-        Percentages of the phases, or trigger times in ms; None: evenly spaced from 0 on.
+        As records of gated scans tell; None: evenly spaced from 0 on.
+    unit : {"percent", "ms"} or None
+        Times in ms are after the R wave of a cycle that ends one step after its last phase: an
+        estimate, as the scan may cover a part of the cycle alone.
     count : int
         Phases.
-    wanted_pct : float
 
     Returns
     -------
-    tuple of int and float
-        Which one, and its percentage.
+    tuple of list of float and bool
     """
     if not times or len(times) != count:
-        percent = [100.0 * k / count for k in range(count)]
-    elif max(times) > 100:  # ms: the cycle ends one step after its last phase
-        length = max(times) - min(times) + float(np.median(np.diff(sorted(times))))
-        percent = [100.0 * (time - min(times)) / length for time in times]
-    else:
-        percent = list(map(float, times))
+        return [round(100.0 * k / count, 2) for k in range(count)], True
+    if unit != "ms":
+        return list(map(float, times)), True
+    length = max(times) + float(np.median(np.diff(sorted(times))))
+    return [round(100.0 * time / length, 2) for time in times], False
+
+
+def nearest_phase(percent, wanted_pct):
+    """Choose the phase nearest to a percentage of the cycle, which is round."""
     gaps = [abs((value - wanted_pct + 50.0) % 100.0 - 50.0) for value in percent]
-    best = int(np.argmin(gaps))
-    return best, round(percent[best], 2)
+    return int(np.argmin(gaps))
+
+
+def _labels(path, cycle, number):
+    """Read the label map of one phase; None where there is none, or none that fits."""
+    if not path:
+        return None
+    try:
+        return measuring.read_labels(path, cycle, cycle=True)[number]
+    except ValueError as error:  # it is for the picture alone
+        log.warning("heart: drawn without its contour: %s", getattr(error, "fault", error))
+        return None
 
 
 def report(fixed, moving, transform):
@@ -149,10 +169,10 @@ def report(fixed, moving, transform):
     """
     fixed, moving = _coarse(fixed), _coarse(moving)
     back = transform.sitk.GetInverse()
-    matrix, centre = _linear_parts(back, moving)
+    turn, centre = _linear_parts(back, moving)
     inside_pct, similarity = _compare(fixed, moving, back)
     _, before = _compare(fixed, moving, sitk.Transform(3, sitk.sitkIdentity))
-    cosine = np.clip((np.trace(matrix) - 1.0) / 2.0, -1.0, 1.0)
+    cosine = np.clip((np.trace(turn) - 1.0) / 2.0, -1.0, 1.0)
     shift = np.linalg.norm(np.array(back.TransformPoint(centre.tolist())) - centre)
     found = {
         "inside_pct": inside_pct,
@@ -169,7 +189,8 @@ def report(fixed, moving, transform):
 
 
 def _coarse(image):
-    factors = [max(1, round(_STEP_MM / mm)) for mm in image.GetSpacing()]
+    sizes = zip(image.GetSpacing(), image.GetSize(), strict=True)
+    factors = [min(max(1, round(_STEP_MM / mm)), n) for mm, n in sizes]
     return sitk.BinShrink(sitk.Cast(image, sitk.sitkFloat32), factors)
 
 
@@ -189,11 +210,12 @@ def _compare(fixed, moving, back):
 
 
 def _linear_parts(transform, image):
-    """Return the matrix of a linear transform, and the centre of an image."""
+    """Return the rotation of a linear transform, and the centre of an image."""
     origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
     matrix = np.stack([np.array(transform.TransformPoint(e)) - origin for e in np.eye(3)], axis=1)
+    left, _, right = np.linalg.svd(matrix)
     middle = [(n - 1) / 2.0 for n in image.GetSize()]
-    return matrix, np.array(image.TransformContinuousIndexToPhysicalPoint(middle))
+    return left @ right, np.array(image.TransformContinuousIndexToPhysicalPoint(middle))
 
 
 def _flip(fixed, moving, transform):

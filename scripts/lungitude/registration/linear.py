@@ -86,14 +86,13 @@ def register_linear(
     rigid = sitk.Euler3DTransform()
     rigid.SetCenter(centres[0].tolist())
 
-    finest = [_coarse(image, mask, min(spacing_mm)) for image, mask in sides]
-
     def level(step_mm):
         method = _method(metric, bins, iterations, step_mm, seed, threads)
         return _Level(method, [_coarse(image, mask, step_mm) for image, mask in finest])
 
     try:
         with _threads(threads):
+            finest = [_coarse(image, mask, min(spacing_mm)) for image, mask in sides]
             first = level(spacing_mm[0])
             starts = _starts(rigid, centres[1] - centres[0], reach_mm, reach_deg)
             starts = sorted(starts, key=first.value)[:_KEPT]
@@ -128,9 +127,9 @@ def refine_linear(fixed, moving, start, step_mm, metric="mattes", iterations=60,
     SimpleITK.Transform
         Of the kind of `start`; `start` itself where the images don't overlap.
     """
-    sides = [_coarse(*_checked(image, None, "image"), step_mm) for image in (fixed, moving)]
     try:
         with _threads(1):
+            sides = [_coarse(*_checked(image, None, "image"), step_mm) for image in (fixed, moving)]
             method = _method(metric, bins, iterations, step_mm, seed=1, threads=1)
             return _Level(method, sides).refined(start)
     except RuntimeError:
@@ -206,11 +205,13 @@ def _centre(image, mask):
 def _coarse(image, mask, step_mm):
     """Return image and mask at about a spacing; axes that are coarser keep their voxels."""
     spacing = np.array(image.GetSpacing())
-    sigma = np.where(spacing < step_mm, 0.3 * step_mm, 0.0)  # the blocks average, too
+    sizes = np.array(image.GetSize())
+    # The blocks average, too; a filter needs 4 voxels.
+    sigma = np.where((spacing < step_mm) & (sizes >= 4), 0.3 * step_mm, 0.0)
     for axis in np.flatnonzero(sigma):
         image = sitk.RecursiveGaussian(image, float(sigma[axis]), False, 0, int(axis))
     factors = np.maximum(1, np.rint(step_mm / spacing)).astype(int)
-    factors = np.minimum(factors, np.maximum(1, np.array(image.GetSize()) // 4)).tolist()
+    factors = np.minimum(factors, np.maximum(1, sizes // 4)).tolist()
     # Whole blocks: picking every n-th voxel moves an image by half a voxel where n is even.
     if mask is not None:
         mask = sitk.BinShrink(sitk.Cast(mask, sitk.sitkFloat32), factors) >= 0.5

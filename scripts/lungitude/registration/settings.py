@@ -103,8 +103,14 @@ _NOT_NEGATIVE = {
     *("margin_mm", "flow_sigma_vox", "total_sigma_vox", "seed", "rim_mm"),
     *("iterations", "smoothing_vox", "blur_mm", "stiffness", "search_mm", "reach_mm", "reach_deg"),
 }
-_WORDS = {"kind": ("rigid", "affine"), "metric": ("mattes", "correlation")}
-_OTHER = {"backend", "start", "clip_hu", "diffeomorphic", "kind", "metric"}
+_SIGNED = {"clip_hu"}
+_WORDS = {
+    "kind": ("rigid", "affine"),
+    "metric": ("mattes", "correlation"),
+    "start": ("masks", "linear"),
+    "diffeomorphic": (False, True),
+}
+_OTHER = {"backend", *_WORDS}
 
 
 def complete(preset, given):
@@ -152,9 +158,11 @@ def complete(preset, given):
     for name, words in _WORDS.items():
         if settings.get(name, words[0]) not in words:
             raise ValueError(
-                f"registration: {name} is {settings[name]!r}, none of {', '.join(words)}"
+                f"registration: {name} is {settings[name]!r}, none of {', '.join(map(str, words))}"
             )
-    if "clip_hu" in settings and not settings["clip_hu"][0] < settings["clip_hu"][1]:
+    if "clip_hu" in settings and not (
+        len(settings["clip_hu"]) == 2 and settings["clip_hu"][0] < settings["clip_hu"][1]
+    ):
         raise ValueError(f"registration: clip_hu {settings['clip_hu']!r} is not (low, high)")
     return settings
 
@@ -193,6 +201,10 @@ def split(settings):
     first = completed(given)
     if fallback is not None:
         fallback = {"preset": preset, **fallback}
+        if fallback["preset"] != preset:
+            raise ValueError(
+                f"registration: the fallback has the preset {fallback['preset']}, not {preset}"
+            )
         if completed(fallback) == first:
             fallback = None
     if second is not None:
@@ -244,8 +256,13 @@ def _check(name, value, model):
     """Refuse a value, or an entry of a list, that is too small or no number."""
     if isinstance(model, list) != isinstance(value, list | tuple):
         raise ValueError(f"registration: {name} is {value!r}; write it as {model!r}")
+    sample = model[0] if isinstance(model, list) else model
     for number in value if isinstance(value, list | tuple) else [value]:
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise ValueError(f"registration: {name} is {value!r}, no number")
+        if isinstance(sample, int) and number != int(number):
+            raise ValueError(f"registration: {name} is {value!r}, no whole number")
+        if name in _SIGNED:
+            continue
         if not (number >= 0 if name in _NOT_NEGATIVE else number > 0):
             raise ValueError(f"registration: {name} is {value!r}, too small")
