@@ -230,13 +230,14 @@ def measure_fault(value, config):
     if table not in spec["measures"]:
         return f"there is no table '{table}'; {nearest(table, spec['measures'])}"
     regions = [name for group in spec["regions"] for name in group]
+    known, which = spec["measures"][table], f"the table '{table}'"
+    if series == "subject" and table in spec["compared"]:
+        regions, known = spec["compared_regions"][table], spec["compared"][table]
+        which += " of series 'subject'"
     if region not in regions:
-        return f"there is no region '{region}'; {nearest(region, regions)}"
-    known = list(spec["measures"][table])
-    if series == "subject":
-        known += spec["compared"].get(table, [])
+        return f"{which} has no region '{region}'; {nearest(region, regions)}"
     if column not in known:
-        return f"the table '{table}' has no column '{column}'; {nearest(column, known)}"
+        return f"{which} has no column '{column}'; {nearest(column, known)}"
     if table == "prm" and series not in ("visit", "subject"):
         return "a map of two scans belongs to no series; write 'visit' or 'subject' in place of it"
     if series == "subject" and table in spec["compared"]:

@@ -191,6 +191,19 @@ def test_the_better_report_has_fewer_faults_then_is_more_similar():
     assert checks.better(good, {**good, "similarity": good["similarity"] + 0.01})
 
 
+def test_each_face_that_cuts_the_lungs_has_its_own_limit():
+    """A tenth at the head is too much also where more than that touches a side, which may be."""
+    inside = np.zeros((40, 40, 40), np.uint8)
+    inside[5:35, 5:35, 5:35] = 1
+    inside[35:, 5:15, 5:14] = 1  # 90 of 900 voxels at the head
+    inside[10:25, 10:20, 35:] = 1  # 150 of 900 at the left
+    mask = sitk.GetImageFromArray(inside)
+    image = sitk.GetImageFromArray(np.where(inside > 0, -850, 40).astype(np.int16))
+    found = checks._cut(image, mask, "fixed")
+    assert found["fixed_cut"] == "head"
+    assert found["fixed_cut_pct"] == pytest.approx(10.0, abs=1.5)
+
+
 def test_difference_of_two_maps_is_that_of_a_shift():
     lungs = scans("mild")["insp"][1]
     first = Transform(sitk.Transform(3, sitk.sitkIdentity))

@@ -428,8 +428,9 @@ def test_measure_names_what_biomarkers_give():
         for module in modules.get(name, [name]):
             given += importlib.import_module(f"lungitude.biomarkers.{module}").COLUMNS
         assert set(columns) <= set(given)
-    adjusted = importlib.import_module("lungitude.biomarkers.parenchyma").ADJUSTED
-    assert spec["compared"]["parenchyma"] == adjusted
+    density = importlib.import_module("lungitude.biomarkers.parenchyma")
+    once = [name for name in spec["measures"]["parenchyma"] if name in density.COLUMNS]
+    assert spec["compared"]["parenchyma"] == [*once, *density.ADJUSTED]
     lungs, thirds, others = spec["regions"]
     assert lungs == ["all", *REGIONS["lungs"], *REGIONS["lobes"]]
     assert thirds == list(THIRDS)
@@ -443,6 +444,10 @@ def test_measure_of_one_scan_is_not_adjusted_to_another():
     assert "no column 'pd15_adj_g_l'" in measure_fault(f"hrct_insp:{column}", config)
     assert "'right_uper'" in measure_fault("subject:parenchyma:right_uper:mld_hu", config)
     assert "'subject'" in measure_fault("subject:vessels:all:tbv_ml", config)
+    corrected = "prm:all:fsad_corrected_pct"
+    assert measure_fault(f"visit:{corrected}", config) is None
+    assert "of series 'subject' has no column" in measure_fault(f"subject:{corrected}", config)
+    assert "no region 'right'" in measure_fault("subject:parenchyma:right:mld_hu", config)
 
 
 def test_labels_of_a_structure_stand_in_the_row_of_its_scan(drawn, tmp_path):

@@ -101,8 +101,8 @@ def report(fixed, moving, transform, masks, kind=None):
         ``flip_gain`` (by how much the best of seven flips of the moving scan correlates better
         than the scan as it is; negative where all is well) and ``flip`` (its axes, or empty);
         ``fixed_cut_pct``, ``moving_cut_pct`` (of the largest section of the lungs along an axis,
-        how much lies on a face of the image; the worst face) and ``fixed_cut``, ``moving_cut``
-        (that face, or empty);
+        how much lies on a face of the image; the worst face by its limit) and ``fixed_cut``,
+        ``moving_cut`` (that face, or empty);
         ``warnings`` (list of str, empty when all is well) and ``refused`` (those of them with which
         the registration must not be used). Numbers are NaN where a mask is empty.
 
@@ -334,15 +334,15 @@ def _flip(fixed, moving, masks):
 def _cut(image, mask, name):
     """Find the face of an image, or of the data in it, that cuts off most of the lungs."""
     inside, low = images.array(mask) != 0, images.array(image) < _PADDING_HU
-    worst, where = 0.0, ""
+    worst, where, excess = 0.0, "", 0.0
     for axis, side in itertools.product(range(3), (0, 1)):
         others = tuple(k for k in range(3) if k != axis)
         largest = inside.sum(axis=others).max()
         share = 100.0 * _on_face(inside, low, axis, side) / largest
         face = _face(image, 2 - axis, side)
-        if share >= worst:
-            worst = float(share)
-            where = face if share > MAX_CUT_PCT.get(face, MAX_CUT_SIDE_PCT) else ""
+        beyond = share / MAX_CUT_PCT.get(face, MAX_CUT_SIDE_PCT)
+        if beyond > excess:  # each face by its own limit
+            worst, where, excess = float(share), face if beyond > 1 else "", beyond
     return {f"{name}_cut_pct": worst, f"{name}_cut": where}
 
 

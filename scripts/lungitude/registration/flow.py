@@ -37,8 +37,8 @@ def displacement(channels, fixed_mask, moving_mask, settings):
     settings : dict
         ``search_mm`` (reach of the search along each axis, 0 for none) and its voxel
         ``search_voxel_mm``; of each level ``blur_mm`` of the features, ``node_mm``, ``iterations``,
-        ``step_mm`` of Adam and ``stiffness``; ``points`` drawn at each step; ``field_mm`` of the
-        result; ``seed``, ``threads``.
+        ``step_mm`` of Adam and ``stiffness``; ``points`` drawn in each image at each step;
+        ``field_mm`` of the result; ``seed``, ``threads``.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Presets of registration; a preset is a starting point, every value may be changed."""
+"""Presets of registration; a preset is a starting point, config.yaml may change its values."""
 
 # A gated CT angiography against a scan of the same chest without contrast medium, or two phases of
 # a cycle: a patient lies differently, and hardly changes shape.
@@ -201,6 +201,8 @@ def split(settings):
     first = completed(given)
     if fallback is not None:
         fallback = {"preset": preset, **fallback}
+        if "threads" in fallback:
+            raise ValueError("registration: a job has one thread; delete 'threads' of the fallback")
         if fallback["preset"] != preset:
             raise ValueError(
                 f"registration: the fallback has the preset {fallback['preset']}, not {preset}"
