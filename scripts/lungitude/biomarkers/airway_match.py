@@ -77,7 +77,7 @@ def landmarks(baseline_branches, followup_branches, matched):
 
     Notes
     -----
-    On phantoms at 1.25 mm voxels a good map matches 88 to 97 % of the branches at 0.4 to 0.7 mm;
+    On phantoms at 1.25 mm voxels a good map matches 88 to 97 % of the branches at 0.2 to 0.4 mm;
     one that is off by 2 mm still matches them, but at 1.6 to 1.7 mm, one off by 4 mm two thirds of
     them (docs/registration.md). The similarity of the lungs sees such shifts only from 4 mm on.
     """
