@@ -147,7 +147,8 @@ def test_noise_that_is_not_known_corrects_nothing():
 def test_parameters_can_name_every_column():
     spec = schema("sheets/parameters")
     assert spec["measures"]["prm"] == COLUMNS[1:]
-    assert spec["compared"]["prm"] == CHANGES[2:]
+    shares = [f"{name}_pct" for name in CLASSES]
+    assert spec["compared"]["prm"] == ["voxels", *shares, *CHANGES[2:]]
 
 
 @pytest.fixture(scope="module")
