@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from memory import peak_mb
+from memory import as_mb, peak_mb
 
 ROOT = Path(__file__).parents[1]
 sys.path[0] = str(ROOT / "scripts")
@@ -268,8 +268,9 @@ def used():
     """CPU seconds and peak memory (MB) of this process and its children so far."""
     own, children = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     seconds = sum(use.ru_utime + use.ru_stime for use in (own, children))
-    child_mb = children.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
-    return seconds, max(peak_mb(), child_mb)  # a child counts at least what its parent held
+    return seconds, max(
+        peak_mb(), as_mb(children.ru_maxrss)
+    )  # a child counts at least what its parent held
 
 
 def measure(case, folder):

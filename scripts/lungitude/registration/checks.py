@@ -219,11 +219,7 @@ def _faults_of_scans(found, kind):
     if math.isnan(found["dice_after"]):
         faults.append(_Fault("a lung mask is empty", refuses=True, of_map=False))
     if found["flip"]:
-        text = (
-            f"the moving scan is flipped {found['flip']}: that way it correlates better by "
-            f"{found['flip_gain']:.2f}, so correct its orientation"
-        )
-        faults.append(_Fault(text, refuses=True, of_map=False))
+        faults.append(_Fault(flip_told("moving", found), refuses=True, of_map=False))
     for name in ("fixed", "moving"):
         face, cut = found[f"{name}_cut"], found[f"{name}_cut_pct"]
         if face:
@@ -299,7 +295,7 @@ def _contents(fixed, moving, masks, grid, transform):
     a, b = contrasts
     local = smooth(a * b) / np.sqrt(smooth(a * a) * smooth(b * b) + 1e-6)
     return {
-        "similarity": _correlation(a[core], b[core]),
+        "similarity": correlation(a[core], b[core]),
         "unlike_pct": 100.0 * _mean(local < _UNLIKE),
     }
 
@@ -323,12 +319,17 @@ def _flip(fixed, moving, masks):
         )
         both = (here > _NO_DATA_HU) & (there > _NO_DATA_HU)
         clipped = (np.clip(values[both], *_BODY_HU) for values in (here, there))
-        found[signs] = _correlation(*clipped)
+        found[signs] = correlation(*clipped)
     as_it_is = found.pop((1, 1, 1))
     best = max(found, key=lambda signs: -1.0 if math.isnan(found[signs]) else found[signs])
     gain = found[best] - as_it_is
-    axes = [name for name, sign in zip(_AXES, best, strict=True) if sign < 0]
-    return {"flip_gain": gain, "flip": " and ".join(axes) if gain > MAX_FLIP_GAIN else ""}
+    is_flipped = gain > MAX_FLIP_GAIN
+    return {"flip_gain": gain, "flip": axes_told(s < 0 for s in best) if is_flipped else ""}
+
+
+def axes_told(turned):
+    """Name the axes of the patient, of x, y and z, along which a scan is turned round."""
+    return " and ".join(name for name, is_turned in zip(_AXES, turned, strict=True) if is_turned)
 
 
 def _cut(image, mask, name):
@@ -361,7 +362,16 @@ def _face(image, axis, side):
     return _FACES[world][side if along[world] > 0 else 1 - side]
 
 
-def _correlation(a, b):
+def flip_told(scan, found):
+    """Say that a scan is flipped, from the ``flip`` and ``flip_gain`` of a report."""
+    return (
+        f"the {scan} scan is flipped {found['flip']}: that way it correlates better by "
+        f"{found['flip_gain']:.2f}, so correct its orientation"
+    )
+
+
+def correlation(a, b):
+    """Correlate two arrays; NaN where one of them is constant."""
     a, b = a - a.mean(dtype=float), b - b.mean(dtype=float)
     scale = math.sqrt(float((a * a).sum()) * float((b * b).sum()))
     return float((a * b).sum()) / scale if scale > 0 else math.nan

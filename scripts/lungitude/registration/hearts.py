@@ -9,9 +9,10 @@ import SimpleITK as sitk
 
 from lungitude import images, measuring, records
 from lungitude.overlays import registration_overlay
+from lungitude.registration import checks
 from lungitude.registration.engine import register
-from lungitude.registration.linear import refine_linear
-from lungitude.registration.pairs import STAGE, exclude, of_scan, stop_if
+from lungitude.registration.linear import centre_of, refine_linear
+from lungitude.registration.pairs import STAGE, exclude, of_scan, settle, stop_if
 from lungitude.registration.settings import split_heart
 from lungitude.registration.transform import Transform
 
@@ -22,7 +23,6 @@ MIN_SIMILARITY_USABLE = 0.6
 MIN_INSIDE_PCT = 95.0
 MIN_INSIDE_USABLE_PCT = 50.0
 MAX_TURN_DEG = 20.0
-MAX_FLIP_GAIN = 0.02
 
 WINDOW_HU = (-400.0, 400.0)
 _CLIP_HU = (-1000.0, 0.0)  # contrast medium is in one of both
@@ -31,7 +31,6 @@ _NO_DATA_HU = -1500.0
 _STEP_MM = 4.0  # of the comparison
 _FLIP_STEP_MM = 8.0
 _NAMES = ("gated scan", "inspiration")  # on the grid of the gated scan, where the heart is
-_AXES = ("left to right", "front to back", "head to feet")
 
 
 def run(inputs, outputs, identity, settings, on_bad_scan="exclude"):
@@ -83,20 +82,12 @@ def run(inputs, outputs, identity, settings, on_bad_scan="exclude"):
         found["warnings"].append(
             "phase estimated: the headers tell no interval between two R waves"
         )
-    refused = found.pop("refused")
-    for warning in found["warnings"]:
-        log.warning("%s %s: %s", identity["USUBJID"], identity["AVISIT"], warning)
-    if refused:
-        stop_if(on_bad_scan, identity, "; ".join(refused))
-    labels = _labels(inputs.heart, cycle, number)
-    lines = [f"REFUSED: {text}" if text in refused else text for text in found["warnings"]]
-    _draw(outputs.picture, identity, (fixed, moving, labels), transform, lines)
-    if refused:
-        files.remove(outputs.picture)
-        return exclude(files, outputs.record, identity, STAGE, "; ".join(refused), **found)
-    transform.write(outputs.transform)
-    records.write(outputs.record, **identity, stage=STAGE, reason="", **found)
-    return records.read(outputs.record)
+
+    def draw(title, lines):
+        labels = _labels(inputs.heart, cycle, number)
+        _draw((fixed, moving, labels), transform, outputs.picture, title, lines)
+
+    return settle(files, outputs, identity, transform, found, draw, on_bad_scan)
 
 
 def phases_pct(times, unit, count):
@@ -169,7 +160,7 @@ def report(fixed, moving, transform):
     """
     fixed, moving = _coarse(fixed), _coarse(moving)
     back = transform.sitk.GetInverse()
-    turn, centre = _linear_parts(back, moving)
+    turn, centre = _turn(back), centre_of(moving)
     inside_pct, similarity = _compare(fixed, moving, back)
     _, before = _compare(fixed, moving, sitk.Transform(3, sitk.sitkIdentity))
     cosine = np.clip((np.trace(turn) - 1.0) / 2.0, -1.0, 1.0)
@@ -204,18 +195,15 @@ def _compare(fixed, moving, back):
         return 0.0, math.nan
     a, b = (np.clip(values[both], *_CLIP_HU).astype(float) for values in (a, b))
     inside_pct = float(100.0 * both.sum() / scanned.sum())
-    if not (a.std() > 0 and b.std() > 0):
-        return inside_pct, math.nan
-    return inside_pct, float(np.corrcoef(a, b)[0, 1])
+    return inside_pct, checks.correlation(a, b)
 
 
-def _linear_parts(transform, image):
-    """Return the rotation of a linear transform, and the centre of an image."""
+def _turn(transform):
+    """Return the rotation of a linear transform."""
     origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
     matrix = np.stack([np.array(transform.TransformPoint(e)) - origin for e in np.eye(3)], axis=1)
     left, _, right = np.linalg.svd(matrix)
-    middle = [(n - 1) / 2.0 for n in image.GetSize()]
-    return left @ right, np.array(image.TransformContinuousIndexToPhysicalPoint(middle))
+    return left @ right
 
 
 def _flip(fixed, moving, transform):
@@ -232,9 +220,8 @@ def _flip(fixed, moving, transform):
     best = max(found, key=found.get)
     gain = found[best] - as_it_is
     # Where no way round is alike, there is something else wrong with the scans.
-    names = [name for name, turned in zip(_AXES, best, strict=True) if turned]
-    is_flipped = gain > MAX_FLIP_GAIN and found[best] >= MIN_SIMILARITY
-    return {"flip_gain": gain, "flip": " and ".join(names) if is_flipped else ""}
+    is_flipped = gain > checks.MAX_FLIP_GAIN and found[best] >= MIN_SIMILARITY
+    return {"flip_gain": gain, "flip": checks.axes_told(best) if is_flipped else ""}
 
 
 def _faults(found):
@@ -251,22 +238,17 @@ def _faults(found):
         )
         yield text, not similarity >= MIN_SIMILARITY_USABLE
     if found["flip"]:
-        text = (
-            f"the gated scan is flipped {found['flip']}: that way it correlates better by "
-            f"{found['flip_gain']:.2f}, so correct its orientation"
-        )
-        yield text, True
+        yield checks.flip_told("gated", found), True
     if turn > MAX_TURN_DEG:
         yield f"the gated scan is turned by {turn:.0f} degrees, more than {MAX_TURN_DEG:g}", False
 
 
-def _draw(path, identity, scans, transform, lines):
+def _draw(scans, transform, path, title, lines):
     """Draw both on the grid of the gated scan, where the heart is."""
     fixed, moving, labels = scans
     box = sitk.Cast(moving, sitk.sitkInt16)
     stays = Transform(sitk.Transform(3, sitk.sitkIdentity))
     after = Transform(transform.sitk.GetInverse()).resample(fixed, like=box)
-    title = " ".join(identity[name] for name in ("USUBJID", "AVISIT", "SERIES"))
     before = stays.resample(fixed, like=box)
     registration_overlay(
         box, before, after, labels, path, title, lines, _NAMES, window_hu=WINDOW_HU

@@ -7,7 +7,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from lungitude import images
-from lungitude.registration.settings import complete
+from lungitude.registration.settings import HEART, complete
 
 _KEPT = 3  # starts that are refined at the coarsest level
 _CLIP_PCT = (0.5, 99.5)  # a histogram has no bins to waste on a few bright voxels
@@ -82,7 +82,7 @@ def register_linear(
         _checked(fixed, fixed_mask, "fixed"),
         _checked(moving, moving_mask, "moving"),
     ]
-    centres = [_centre(image, mask) for image, mask in sides]
+    centres = [centre_of(image, mask) for image, mask in sides]
     rigid = sitk.Euler3DTransform()
     rigid.SetCenter(centres[0].tolist())
 
@@ -111,13 +111,13 @@ def register_linear(
     return best
 
 
-def refine_linear(fixed, moving, start, step_mm, metric="mattes", iterations=60, bins=32):
-    """Improve a linear map at one voxel size.
+def refine_linear(fixed, moving, start, step_mm):
+    """Improve a linear map at one voxel size, by mutual information.
 
     Parameters
     ----------
-    fixed, moving, metric, iterations, bins
-        As of `register_linear`.
+    fixed, moving : SimpleITK.Image
+        3-D, any grid.
     start : SimpleITK.Euler3DTransform or SimpleITK.AffineTransform
         From fixed to moving points.
     step_mm : float
@@ -130,7 +130,8 @@ def refine_linear(fixed, moving, start, step_mm, metric="mattes", iterations=60,
     try:
         with _threads(1):
             sides = [_coarse(*_checked(image, None, "image"), step_mm) for image in (fixed, moving)]
-            method = _method(metric, bins, iterations, step_mm, seed=1, threads=1)
+            names = ("metric", "bins", "iterations", "seed", "threads")
+            method = _method(step_mm=step_mm, **{name: HEART[name] for name in names})
             return _Level(method, sides).refined(start)
     except RuntimeError:
         return start
@@ -193,7 +194,7 @@ def _checked(image, mask, name):
     return sitk.Clamp(sitk.Cast(image, sitk.sitkFloat32), sitk.sitkFloat32, low, high), mask
 
 
-def _centre(image, mask):
+def centre_of(image, mask=None):
     """Physical centre of a mask, or of the grid."""
     if mask is None:
         index = (np.array(image.GetSize()) - 1) / 2.0

@@ -75,22 +75,54 @@ def run(inputs, outputs, identity, settings, on_bad_scan="exclude"):
     except ValueError as error:  # of the scans: the settings are known to be good
         stop_if(on_bad_scan, identity, str(error))
         return exclude(files, outputs.record, identity, STAGE, str(error))
-    refused = found.pop("refused")
-    if not refused and second and identity["USUBJID"] in second["subjects"]:
+    if not found["refused"] and second and identity["USUBJID"] in second["subjects"]:
         repeats = found["backend"] == second["settings"]["backend"]  # the fall-back was kept
         _compare(found, transform, pair, given if repeats else second["settings"])
+    warped = transform.resample(moving, like=fixed)
+
+    def draw(title, lines):
+        before = Transform(sitk.Transform(3, sitk.sitkIdentity)).resample(moving, like=fixed)
+        registration_overlay(fixed, before, warped, masks[0], outputs.picture, title, lines)
+
+    record = settle(files, outputs, identity, transform, found, draw, on_bad_scan)
+    if image_path and record["status"] == "ok":
+        images.write(warped, image_path)
+    return record
+
+
+def settle(files, outputs, identity, transform, found, draw, on_bad_scan):
+    """Write what a registration gave, or exclude the pair where its report refuses it.
+
+    Parameters
+    ----------
+    files : list of path
+        All outputs but the record; empty of an excluded pair, but for the picture.
+    outputs : object
+        Paths ``transform record picture``.
+    identity : dict
+    transform : Transform
+    found : dict
+        The report, with ``warnings`` and ``refused``, which the record does not keep.
+    draw : callable
+        Takes a title and lines of text and draws the picture.
+    on_bad_scan : {"exclude", "stop"}
+
+    Returns
+    -------
+    dict
+        The record.
+    """
+    refused = found.pop("refused")
     for warning in found["warnings"]:
         log.warning("%s %s: %s", identity["USUBJID"], identity["AVISIT"], warning)
     if refused:
         stop_if(on_bad_scan, identity, "; ".join(refused))
-    warped = transform.resample(moving, like=fixed)
-    _draw(outputs.picture, identity, pair, warped, found["warnings"], refused)
+    title = " ".join(identity[name] for name in ("USUBJID", "AVISIT", "SERIES"))
+    draw(title, [f"REFUSED: {text}" if text in refused else text for text in found["warnings"]])
     if refused:  # the picture stays: a person may want to see why
         files.remove(outputs.picture)
         return exclude(files, outputs.record, identity, STAGE, "; ".join(refused), **found)
     transform.write(outputs.transform)
-    if image_path:
-        images.write(warped, image_path)
     records.write(outputs.record, **identity, stage=STAGE, reason="", **found)
     return records.read(outputs.record)
 
@@ -140,14 +172,6 @@ def _compare(found, transform, pair, settings):
             f"{backend} differs by {mean:.1f} mm on average and {p95:.1f} mm at the 95th "
             f"percentile, more than {most[0]:g} or {most[1]:g} mm"
         )
-
-
-def _draw(path, identity, pair, warped, warnings, refused):
-    fixed, moving, masks, _ = pair
-    before = Transform(sitk.Transform(3, sitk.sitkIdentity)).resample(moving, like=fixed)
-    title = " ".join(identity[name] for name in ("USUBJID", "AVISIT", "SERIES"))
-    lines = [f"REFUSED: {text}" if text in refused else text for text in warnings]
-    registration_overlay(fixed, before, warped, masks[0], path, title, lines)
 
 
 def stop_if(on_bad_scan, identity, reason):
