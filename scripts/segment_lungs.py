@@ -1,10 +1,11 @@
 """Find the lungs of one scan, or take them from a label map of other software."""
 
 import logging
+from pathlib import Path
 
 import numpy as np
 
-from lungitude import images, records, segmentation
+from lungitude import external, images, label_names, records, segmentation
 from lungitude.job import job_log, write_empty
 
 log = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ def main(job):
         return
     given = labels_of(job)
     if given:  # a wrong label map is a fault of the trial, not of a scan: stop
-        segmentation.code_pairs(*names_of(job))
+        label_names.check(*names_of(job), masks=Path(given).is_dir())
     try:
         labels, facts = find(job, given)
     except ValueError as error:
@@ -40,27 +41,34 @@ def pass_on(job, identity, stage, reason):
 
 
 def labels_of(job):
-    """Return the path of the label map of other software, None without one."""
+    """Return the path of the label map or masks of other software, None without."""
     given = job.input.get("labels") or None
     return given if isinstance(given, str) or given is None else str(given[0])
 
 
 def names_of(job):
-    """Return label map and scheme as `segmentation.from_labels` takes them."""
-    names, scheme = job.params.get("label_map"), job.params.get("label_scheme")
-    if isinstance(names, str):  # the name of a software says the scheme, too
-        return names, None
-    return names or scheme or "lungs", scheme
+    """Return label map and structures as `external.read` takes them."""
+    names, scheme = job.params.get("label_map"), job.params.get("label_scheme") or "lungs"
+    if not names:  # our codes
+        return scheme, (scheme,)
+    if isinstance(names, str) or not all(str(name).isdigit() for name in names):
+        return names, label_names.COLUMNS["LABELS"]  # names say the scheme, too
+    return names, (scheme,)
 
 
 def find(job, given):
     """Return lungs (or lobes) of a scan and what their record tells."""
     image = images.read(job.input.image)
     method = job.params.method or "auto"
+    told = {}
     if given:
-        labels = images.read_labels(given, like=image)
-        labels, scheme = segmentation.from_labels(labels, *names_of(job))
-        method = "external"
+        resample = bool(job.params.get("resample_labels"))
+        labels, facts = external.read(given, image, *names_of(job), resample)
+        scheme = facts["structure"]
+        if job.params.get("by_network"):
+            method = "network"
+        else:
+            method, told = "external", {"labels": facts}
     elif method == "external":
         raise ValueError("segmentation is external, but scans.tsv names no LABELS for this scan")
     else:
@@ -70,7 +78,7 @@ def find(job, given):
         f"{name}_ml": round(float(counts[code]) * images.voxel_ml(labels), 3)
         for name, code in segmentation.REGIONS[scheme].items()
     }
-    return labels, {"method": method, "scheme": scheme, **volumes}
+    return labels, {"method": method, "scheme": scheme, **volumes, **told}
 
 
 if __name__ == "__main__":

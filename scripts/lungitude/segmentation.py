@@ -8,11 +8,10 @@ import edt
 import fill_voids
 import numpy as np
 
-from lungitude import airtree, images
+from lungitude import airtree, external, images, label_names
+from lungitude.label_names import LOBES, LUNGS
 
-RIGHT, LEFT = 1, 2
-LUNGS = {"right": RIGHT, "left": LEFT}
-LOBES = {"RUL": 1, "RML": 2, "RLL": 3, "LUL": 4, "LLL": 5, "lingula": 6}
+RIGHT, LEFT = LUNGS["right"], LUNGS["left"]
 REGIONS = {"mask": {}, "lungs": LUNGS, "lobes": LOBES}
 
 AIR_HU = -320  # below: lung or air; the inner end of the -400..-320 HU in common use
@@ -25,20 +24,6 @@ CORE_MM = 3.0
 CLOSING_MM = 8.0
 HOLE_MM2 = 400.0
 NECK_MM = (1.0, 2.0, 3.0, 4.5, 6.0, 8.0, 10.0, 13.0)  # erosions tried to part fused lungs
-
-# Names of other software's labels -> our names. A region missing from a map is absent.
-LABEL_MAPS = {
-    "lungs": {"right": 1, "left": 2},
-    "lobes": {"RUL": 1, "RML": 2, "RLL": 3, "LUL": 4, "LLL": 5, "lingula": 6},
-    # lungmask R231: 1 right lung, 2 left lung
-    "lungmask": {"right": 1, "left": 2},
-    # lungmask LTRCLobes, LTRCLobes_R231: left lung first
-    "lungmask_lobes": {"LUL": 1, "LLL": 2, "RUL": 3, "RML": 4, "RLL": 5},
-    # TotalSegmentator v2, task total, class numbers 10-14 of its multilabel output
-    "totalsegmentator": {"LUL": 10, "LLL": 11, "RUL": 12, "RML": 13, "RLL": 14},
-    # TotalSegmentator v1, task total
-    "totalsegmentator_v1": {"LUL": 13, "LLL": 14, "RUL": 15, "RML": 16, "RLL": 17},
-}
 
 
 def lungs(ct, method="auto"):
@@ -109,8 +94,9 @@ def from_labels(labels, names, scheme=None):
     labels : SimpleITK.Image
         Label map, whole numbers.
     names : str or dict
-        A key of `LABEL_MAPS`; or our names to the codes in `labels` (``{"RUL": 12}``; a list of
-        codes is joined); or the codes in `labels` to ours (``{"12": 1}``, with `scheme`).
+        A key of `label_names.MAPS` or an nnU-Net's ``dataset.json``; or our names to the codes in
+        `labels` (``{"RUL": 12}``; a list of codes is joined); or the codes in `labels` to ours
+        (``{"12": 1}``, with `scheme`).
     scheme : {"lungs", "lobes"}, optional
         Which codes the map leads to; needed where it doesn't name regions.
 
@@ -127,54 +113,17 @@ def from_labels(labels, names, scheme=None):
         Unknown map, name or code, a code used twice, or no voxel with any of the codes.
     """
     pairs, scheme = code_pairs(names, scheme)
-    values = images.array(labels)
-    if values.dtype.kind not in "iu" or values.min() < 0 or values.max() > 65535:
-        raise ValueError("labels must be whole numbers in 0..65535")
-    table = np.zeros(max(int(values.max()), *pairs) + 1, np.uint8)
-    for old, new in pairs.items():
-        table[old] = new
-    result = table[values]
-    if not result.any():
-        present = np.unique(values)[:20].tolist()
-        raise ValueError(f"none of the codes {sorted(pairs)} is in the label map, only {present}")
-    return images.from_array(result, labels), scheme
+    result = external.translate(labels, pairs)
+    if not images.array(result).any():
+        raise ValueError(external.none_of(labels, pairs))
+    return result, scheme
 
 
 def code_pairs(names, scheme):
     """Return {their code: our code} and the scheme of a label map; see `from_labels`."""
-    if isinstance(names, str):
-        if names not in LABEL_MAPS:
-            raise ValueError(f"label map {names!r} is unknown; known: {', '.join(LABEL_MAPS)}")
-        names = LABEL_MAPS[names]
-    names = dict(names)
-    if not names:
-        raise ValueError("the label map is empty; name codes, such as {right: 1, left: 2}")
-    if all(str(key).isdigit() for key in names):
-        scheme = scheme or "lungs"
-        pairs = [(int(key), int(code)) for key, code in names.items()]
-    else:
-        own = "lungs" if set(names) <= set(LUNGS) else "lobes"
-        unknown = sorted(set(names) - set(REGIONS[own]))
-        if unknown or scheme not in (None, own):
-            raise ValueError(
-                f"regions {unknown or sorted(names)} are no {scheme or 'regions'}; known: "
-                f"{', '.join(LUNGS)} (lungs); {', '.join(LOBES)} (lobes)"
-            )
-        scheme = own
-        pairs = [
-            (int(old), REGIONS[own][name])
-            for name, olds in names.items()
-            for old in (olds if isinstance(olds, (list, tuple)) else [olds])
-        ]
-    codes = set(REGIONS.get(scheme, {}).values())
-    wrong = sorted({new for _, new in pairs} - codes - {0})
-    if wrong or not codes:
-        raise ValueError(f"codes {wrong} are unknown to scheme {scheme!r}; known: {REGIONS}")
-    pairs = [(old, new) for old, new in pairs if new]
-    olds = [old for old, _ in pairs]
-    if not olds or len(set(olds)) < len(olds) or min(olds) < 1:
-        raise ValueError(f"codes {sorted(olds)} of the label map must be 1 or more, each used once")
-    return dict(pairs), scheme
+    if scheme not in (None, "lungs", "lobes"):
+        raise ValueError(f"scheme {scheme!r} is unknown; known: lungs, lobes")
+    return label_names.code_pairs(names, scheme)
 
 
 def lobes_to_lungs(labels):
