@@ -82,12 +82,34 @@ def scan_state(wildcards, input):
 
 
 CHEST_STRUCTURES = ("AIRWAYS", "VESSELS")
+NETWORK = IMAGING.get("segmentation") == "network"
+SHIPPED_WEIGHTS = "scripts/lungitude/networks/weights/hierarchical.safetensors"
+
+
+ROLES_OF_SERIES = {
+    role: IMAGING[role] for role in set(trials.STRUCTURES.values()) if role in IMAGING
+}
+
+
+def weights_digest():
+    """Digest of the network's weights: other weights rerun what they find."""
+    own = IMAGING.get("network", {}).get("weights")
+    return provenance.digest_of(own or f"{workflow.basedir}/{SHIPPED_WEIGHTS}")
+
+
+def has_labels(scan, column):
+    """Whether a scan (subject, visit, series) has a label map of a structure.
+
+    scans.tsv names it, or the network makes it on the series that the structure is measured on.
+    """
+    role = IMAGING.get(trials.STRUCTURES[column])
+    return isinstance(SCAN_OF.at[scan, column], str) or (NETWORK and scan[2] == role)
 
 
 def labelled_columns(wildcards):
     """Which structures of the chest a visit has label maps of."""
     scan = (wildcards.subject, wildcards.visit, IMAGING.get("inspiration"))
-    return [c for c in CHEST_STRUCTURES if isinstance(SCAN_OF.at[scan, c], str)]
+    return [column for column in CHEST_STRUCTURES if has_labels(scan, column)]
 
 
 def structures(wildcards):
@@ -108,7 +130,7 @@ def baseline_airways(wildcards):
     scan = (wildcards.subject, TRIAL.baseline["path"], wildcards.series)
     if VISITS[wildcards.visit]["baseline"] or scan not in SCAN_OF.index:
         return []
-    if not isinstance(SCAN_OF.at[scan, "AIRWAYS"], str):
+    if not has_labels(scan, "AIRWAYS"):
         return []
     folder = f"{RESULTS}/visit/{'/'.join(scan)}"
     return [f"{folder}/scan.json", f"{folder}/branches.tsv"]
@@ -120,23 +142,49 @@ def psf_of(wildcards):
 
 
 def scan_labels(wildcards):
-    """The label map of the lungs of other software for a scan, if scans.tsv names one."""
+    """The label map of the lungs for a scan, if scans.tsv names one or the network makes it."""
     labels = SCAN_OF.at[(*wildcards,), "LABELS"]
-    return [str(SCANS_ROOT / labels)] if isinstance(labels, str) else []
+    if isinstance(labels, str):
+        return [str(SCANS_ROOT / labels)]
+    subject, visit, series = wildcards
+    return [
+        f"{RESULTS}/visit/{subject}/{visit}/network/{series}_lobes.nii.gz"
+    ] * NETWORK
+
+
+def by_network(wildcards):
+    """Whether the lungs of a scan come from the network."""
+    return NETWORK and not isinstance(SCAN_OF.at[(*wildcards,), "LABELS"], str)
+
+
+def lungs_told(wildcards, key):
+    """What config.yaml tells of the label map of the lungs; the network's are lobes."""
+    if by_network(wildcards):
+        return {"label_scheme": "lobes"}.get(key)
+    return IMAGING.get(key)
 
 
 def structure(column):
     """The label map of a structure on the series that it is measured on."""
 
     def path(wildcards):
-        scan = (
-            wildcards.subject,
-            wildcards.visit,
-            IMAGING.get(trials.STRUCTURES[column]),
-        )
-        return str(SCANS_ROOT / SCAN_OF.at[scan, column])
+        subject, visit = wildcards.subject, wildcards.visit
+        named = SCAN_OF.at[
+            (subject, visit, IMAGING.get(trials.STRUCTURES[column])), column
+        ]
+        if isinstance(named, str):
+            return str(SCANS_ROOT / named)
+        return f"{RESULTS}/visit/{subject}/{visit}/network/{column.lower()}.nii.gz"
 
     return path
+
+
+def visit_scans(name):
+    """A file of every scan of a visit, in the order of scans.tsv."""
+    return lambda wildcards: [
+        f"{RESULTS}/visit/{wildcards.subject}/{wildcards.visit}/{series}/{name}"
+        for series in SERIES_OF[wildcards.subject, wildcards.visit]
+    ]
 
 
 def identity(wildcards):
@@ -188,8 +236,9 @@ def per_chest(name):
 
 
 def labelled(scan, *columns):
-    """Whether scans.tsv fills one of some columns of a scan."""
-    return any(isinstance(getattr(scan, column), str) for column in columns)
+    """Whether a row of scans.tsv has a label map of one of some structures."""
+    key = (scan.USUBJID, scan.visit, scan.SERIES)
+    return any(has_labels(key, column) for column in columns)
 
 
 def per_structure(name, *columns):
@@ -210,8 +259,7 @@ def per_heart(name):
 def heart_of_visit(wildcards):
     """The label map of the heart on the gated scan, if scans.tsv names one."""
     scan = (wildcards.subject, wildcards.visit, IMAGING["gated"])
-    named = isinstance(SCAN_OF.at[scan, "HEART"], str)
-    return structure("HEART")(wildcards) if named else []
+    return structure("HEART")(wildcards) if has_labels(scan, "HEART") else []
 
 
 def registrations(name):
@@ -369,13 +417,13 @@ def parameter_rows():
     return [{k: v for k, v in row.items() if v == v} for row in rows]
 
 
-def visits_of(name, column="PATH"):
-    """A file of each inspiration of a patient, where scans.tsv fills a column."""
+def visits_of(name, *columns):
+    """A file of each inspiration of a patient, or of those with a label map of a structure."""
     return lambda wildcards: per_scan(
         name,
         lambda scan: scan.USUBJID == wildcards.subject
         and scan.SERIES == IMAGING.get("inspiration")
-        and labelled(scan, column),
+        and (not columns or labelled(scan, *columns)),
     )
 
 
@@ -411,7 +459,7 @@ def vessels_of_prm(wildcards):
     scan = (wildcards.subject, wildcards.visit, IMAGING["inspiration"])
     if not IMAGING.get("prm", {}).get("leave_out_vessels"):
         return []
-    if not isinstance(SCAN_OF.at[scan, "VESSELS"], str):
+    if not has_labels(scan, "VESSELS"):
         raise ValueError(
             f"{' '.join(scan)}: scans.tsv names no VESSELS, which the response map is to leave "
             "out; name them for every inspiration, or set imaging.prm.leave_out_vessels to false"

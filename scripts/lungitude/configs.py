@@ -1,6 +1,7 @@
 """What a schema can't say of config.yaml: names that must be unique, known, or free."""
 
 import itertools
+from pathlib import Path
 
 from lungitude.checks import nearest
 from lungitude.registration import settings as registration
@@ -153,9 +154,22 @@ def _section_problems(config, problem):
         yield problem(["imaging"], text)
     if "heart_registration" in imaging:
         yield from _heart_problems(imaging, problem)
+    if "network" in imaging:
+        yield from _network_problems(imaging, problem)
     if "phantom" in config and "scans_root" in config:
         text = "the scans of a phantom are made in the project; delete 'scans_root'"
         yield problem(["scans_root"], text)
+
+
+def _network_problems(imaging, problem):
+    """Yield what is wrong with the settings of the network."""
+    if imaging.get("segmentation") != "network":
+        text = "it is read where 'imaging.segmentation' is 'network'; say so, or delete it"
+        yield problem(["imaging", "network"], text)
+    weights = imaging["network"].get("weights")
+    if weights and not Path(weights).is_file():
+        text = f"there is no file '{weights}'; mend the path, or leave it out for those shipped"
+        yield problem(["imaging", "network", "weights"], text)
 
 
 def _heart_problems(imaging, problem):

@@ -348,6 +348,21 @@ PHANTOM = {
         "LABELS is empty, but 'imaging.segmentation' is 'external'; name the label map of the "
         "scan, or say 'classical'",
     ),
+    "settings of a network that is not asked for": (
+        lambda f: edit_yaml(
+            f / "config.yaml", lambda c: c["imaging"].update(network={"precision": "bfloat16"})
+        ),
+        "it is read where 'imaging.segmentation' is 'network'; say so, or delete it",
+    ),
+    "weights that are not there": (
+        lambda f: edit_yaml(
+            f / "config.yaml",
+            lambda c: c["imaging"].update(
+                segmentation="network", network={"weights": "mine.safetensors"}
+            ),
+        ),
+        "there is no file 'mine.safetensors'; mend the path, or leave it out for those shipped",
+    ),
     "a path of 5000 letters": (
         cell("scans.tsv", "PATH", "x" * 5000),
         "the cell has 5000 characters; 1000 are allowed, shorten it",

@@ -53,6 +53,23 @@ def test_one_patient(drawn, tmp_path):
     assert found["register_heart"] == 3
 
 
+def test_the_network_reads_each_visit_once_and_needs_no_label_maps(drawn, tmp_path):
+    (one,) = complete(drawn)
+    folder = scanned(drawn, tmp_path, lambda s: one == s.USUBJID)
+    scans = pd.read_csv(folder / "scans.tsv", sep="\t", dtype=str)
+    columns = ["AIRWAYS", "VESSELS", "CORONARY", "HEART"]
+    assert scans[columns].notna().any().all()
+    scans.drop(columns=columns).to_csv(folder / "scans.tsv", sep="\t", index=False)
+    without = jobs(folder)
+    assert not {"segment_visit", "measure_airways", "measure_ventricle"} & set(without)
+    edit_yaml(folder / "config.yaml", lambda c: c["imaging"].update(segmentation="network"))
+    found = jobs(folder)
+    assert found["segment_visit"] == 3
+    assert found["segment_lungs"] == 6
+    assert found["measure_airways"] == found["measure_vessels"] == 3
+    assert found["measure_calcium"] == found["measure_ventricle"] == 3
+
+
 def test_a_missing_visit(drawn, tmp_path):
     (one,) = complete(drawn)
     folder = scanned(drawn, tmp_path, lambda s: one == s.USUBJID and s.AVISIT != "Week 12")
