@@ -11,10 +11,11 @@ from lungitude import canvas
 # From blue (little) over red to yellow (most), ever lighter: told apart with any colour vision.
 HEAT = "plasma"
 OUTLINE = canvas.SKY
-ALPHA = 0.85  # of the hottest voxel; the coldest shows the scan
+ALPHA = (0.35, 0.9)  # of warm and of the hottest; the coldest of `STEPS` shows the scan alone
+STEPS = 8
 LUNG_WINDOW_HU, WALL_WINDOW_HU = canvas.LUNG_WINDOW_HU, (-1100.0, 200.0)
 WINDOWS_HU = {"airway wall": WALL_WINDOW_HU, "heart": canvas.HEART_WINDOW_HU}
-SOFT_VOXELS = 0.8
+SOFT_VOXELS = 1.0
 _WIDE = 2.5  # inches of a picture
 _SIDES = "RLAP"
 
@@ -76,7 +77,7 @@ def panel(rows, *, path, title, quantile=0.95, lines=()):
     tall = [_WIDE * row.hu.shape[1] / row.hu.shape[2] for row in rows]
     room = 0.62 + 0.24 * len(rows) + 0.16 * len(lines) + 0.42  # titles, names, lines, key
     width, height = columns * (_WIDE + 0.05) + 0.1, sum(tall) + room
-    made, area = canvas.figure(width, height, title, lines, dpi=100)
+    made, area = canvas.figure(width, height, title, lines, dpi=92)
     foot = area[1] + 0.42 / height
     grid = made.add_gridspec(
         len(rows), columns, left=area[0], bottom=foot, right=area[2], top=area[3],
@@ -89,8 +90,7 @@ def panel(rows, *, path, title, quantile=0.95, lines=()):
     side = made.add_axes((0.5, area[1], 0.49, 0.4 / height))
     side.set_axis_off()
     canvas.key(side, {"outline of the structure by its label map": OUTLINE}, loc="center left")
-    shades = mpl.colormaps[HEAT](np.linspace(0.0, 1.0, 8))
-    canvas.save(made, path, [mpl.colors.to_hex(shade) for shade in shades])
+    canvas.save(made, path)
     return caption(rows, quantile)
 
 
@@ -107,7 +107,8 @@ def _draw_row(pictures, row, quantile):
     names = [row.name.capitalize()]
     for name in row.heat:
         share = shares.get(name, np.nan)
-        names.append(name + (f": {share:.0f} % on it" if np.isfinite(share) else ""))
+        told = f": {share:.0f} % on it" if np.isfinite(share) else ""
+        names.append(f"Heat of {name}{told}")
     names.append("Label map")
     for number, (axes, name) in enumerate(zip(pictures, names, strict=True)):
         first = number == 0
@@ -117,8 +118,8 @@ def _draw_row(pictures, row, quantile):
         )  # fmt: skip
     extent = (0.0, row.hu.shape[2] * row.voxel_mm, row.hu.shape[1] * row.voxel_mm, 0.0)
     for axes, heat in zip(pictures[1:], row.heat.values(), strict=False):
-        axes.imshow(_shade(heat[z]), extent=extent, interpolation="bilinear", zorder=1)
-    canvas.outline(pictures[-1], row.structure[z], step, OUTLINE, 0.7)
+        axes.imshow(_shade(heat[z]), extent=extent, interpolation="nearest", zorder=1)
+    canvas.outline(pictures[-1], row.structure[z], step, OUTLINE, 1.0)
 
 
 def _quoted(row, quantile):
@@ -129,14 +130,16 @@ def _quoted(row, quantile):
 
 
 def _shade(heat):
-    """Colours of heat, thicker where it is hotter."""
-    rgba = mpl.colormaps[HEAT](np.clip(heat, 0.0, 1.0))
-    rgba[..., 3] = ALPHA * np.clip(heat, 0.0, 1.0) ** 0.5
+    """Colours of heat in steps, thicker where it is hotter."""
+    step = np.minimum(np.floor(np.clip(heat, 0.0, 1.0) * STEPS), STEPS - 1) / (STEPS - 1)
+    rgba = mpl.colormaps[HEAT](step)
+    rgba[..., 3] = np.where(step > 0.0, ALPHA[0] + (ALPHA[1] - ALPHA[0]) * step, 0.0)
     return rgba
 
 
 def _draw_key(axes):
-    axes.imshow(_shade(np.linspace(0.0, 1.0, 256)[None]), extent=(0, 1, 0, 1), aspect="auto")
+    middle = (np.arange(STEPS) + 0.5) / STEPS
+    axes.imshow(_shade(middle[None]), extent=(0, 1, 0, 1), aspect="auto", interpolation="nearest")
     axes.set_facecolor(canvas.GREY)
     axes.set(yticks=[], xticks=[0.0, 0.5, 1.0], xticklabels=["0", "heat", "1, hottest"])
     axes.tick_params(length=2, pad=1, labelsize=7)

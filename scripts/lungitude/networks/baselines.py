@@ -118,13 +118,17 @@ class Comparator(nn.Module):
 
     def forward(self, hu, name, branches=None, values=False):
         """Read patches; see `Hierarchical.forward`."""
-        top, deepest, added = self.trunk(hierarchical.windows(hu, self.config["windows_hu"]))
+        top, deepest, added = self.trunk(self.image(hu))
         chosen = PASSES[name]["branches"] if branches is None else branches
         return {
             branch: self.decoders[branch](top, deepest, added, values)
             for branch in chosen
             if branch in self.decoders
         }
+
+    def image(self, hu):
+        """Return the input of the trunk: HU in windows."""
+        return hierarchical.windows(hu, self.config["windows_hu"])
 
     def encoder(self, image, name):
         """Return the coarsest features, of which `inference.features` takes the means."""

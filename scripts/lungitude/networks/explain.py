@@ -49,8 +49,9 @@ class Output:
 
     name : str, of the structure; read, str, of `PASSES`; branch, group : str, of `GROUPS`;
     codes : tuple of int, of the classes, as in the label map; value : str, of `VALUES`;
-    label : str, label map that holds the structure; size_mm : field that is read, along z, y, x,
-    None for all that the label map spans.
+    label : str, label map that holds the structure; inside : str, label map outside of which
+    nothing counts, where there is one; size_mm : field that is read, along z, y, x, None for all
+    that the label map spans.
     """
 
     name: str
@@ -60,24 +61,25 @@ class Output:
     codes: tuple
     value: str
     label: str
+    inside: str | None
     size_mm: tuple
 
 
 OUTPUTS = (
     Output(
         "low attenuation", "detail", "lung", "low_attenuation", (1,), "laa950_pct", "lobes",
-        (48.0, None, None),
+        "lobes", (48.0, None, None),
     ),
     Output(
-        "airway wall", "detail", "airway", "airways", (2,), "wall_pct", "airways",
+        "airway wall", "detail", "airway", "airways", (2,), "wall_pct", "airways", None,
         (64.0, 96.0, 128.0),
     ),
     Output(
-        "vessels", "detail", "vessel", "vessels", (1, 2), "vessel_pct", "vessels",
-        (64.0, 96.0, 128.0),
+        "vessels", "detail", "vessel", "vessels", (1, 2), "vessel_pct", "vessels", "lobes",
+        (64.0, 72.0, 96.0),
     ),
     Output(
-        "heart", "heart", "heart", "chambers", (1, 2, 3), "myocardium_ml", "heart",
+        "heart", "heart", "heart", "chambers", (1, 2, 3), "myocardium_ml", "heart", None,
         (128.0, 128.0, 160.0),
     ),
 )  # fmt: skip
@@ -173,11 +175,12 @@ def _signed(net, hu, name, branch, output, layer, where):
     return (weight * features).sum(dim=1, keepdim=True).detach().float().cpu()
 
 
-def _rectified(signed, sign, shape, multiple):
-    """Keep what is positive, on the grid of the image, its hottest voxel 1."""
+def _rectified(signed, sign, shape, multiple, within=None):
+    """Keep what is positive, on the grid of the image and where asked, its hottest voxel 1."""
     full = [-(-n // multiple) * multiple for n in shape]
     heat = functional.interpolate(functional.relu(sign * signed), size=full, mode="trilinear")
     heat = heat[(0, 0, *(slice(n) for n in shape))].numpy()
+    heat = heat if within is None else heat * within
     return np.ascontiguousarray(heat / max(float(heat.max()), np.finfo(np.float32).tiny))
 
 
@@ -424,9 +427,10 @@ def explain(net, hu, spacing_mm, labels, outputs=OUTPUTS, quantiles=QUANTILES, s
     Notes
     -----
     The field of an output is where its structure is densest. Low attenuation is what lies below
-    `LAA_HU` once noise is blurred, read inside the lobes alone, as it was trained. ``near`` counts
-    what lies in the structure or within one voxel of the layer, since a map is no finer than its
-    layer. ssim_randomised compares the map with those of networks of random weights, over the
+    `LAA_HU` once noise is blurred. Its class counts inside the lobes alone, as it was trained, and
+    so do vessels, as `inference` keeps them; a quantity may rest on anything in the field. ``near``
+    counts what lies in the structure or within one voxel of the layer, since a map is no finer than
+    its layer. ssim_randomised compares the map with those of networks of random weights, over the
     voxels that either looks at; which sign a random network gives an output is chance, so the map
     of the more similar sign counts. It is the mean over the networks, ssim_randomised_most the
     highest of them.
@@ -452,8 +456,10 @@ def _explain(net, random, hu, spacing_mm, labels, output, quantiles):
     ]
     volume = inference.resized(hu[box], sides).numpy()
     codes = _nearest(label[box], sides)
-    within = codes > 0 if airy else np.ones(codes.shape, bool)
-    structure = np.isin(codes, output.codes)
+    within = np.ones(codes.shape, bool)
+    if output.inside in labels:
+        within = _nearest(labels[output.inside][box], sides) > 0
+    structure = within & np.isin(codes, output.codes)
     if airy:
         structure = within & (ndimage.gaussian_filter(volume, SMOOTH_VOXELS) < LAA_HU)
     asked = (output.read, output.branch)
@@ -465,20 +471,20 @@ def _explain(net, random, hu, spacing_mm, labels, output, quantiles):
     for kind, key in (("class", output.name), ("value", output.value)):
         what = (output.group, output.codes, None) if kind == "class" else (None, (), key)
         signed = [_signed(one, volume, *asked, what, layer, seen) for one in (net, *random)]
-        heat, *blind = (
-            [_rectified(part, sign, volume.shape, net.multiple) for sign in (1, -1)]
+        counted = within if kind == "class" else np.ones_like(within)
+        (heat, _), *blind = (
+            [_rectified(part, sign, volume.shape, net.multiple, counted) for sign in (1, -1)]
             for part in signed
         )
-        heat = heat[0]
         if not heat.any():
             log.warning("%s: nothing speaks for it in this field", key)
-        ssim = [max(_likeness(heat, one, within) for one in signs) for signs in blind]
+        ssim = [max(_likeness(heat, one) for one in signs) for signs in blind]
         heats[key] = heat
         row = {"OUTPUT": key, "KIND": kind, "STRUCTURE": output.name, "PASS": output.read}
         row |= {"LAYER": layer, "ssim_randomised": np.mean(ssim)}
         row["ssim_randomised_most"] = np.max(ssim)
         for quantile in quantiles:
-            on, beside = (overlap(heat, part, quantile, within) for part in (structure, near))
+            on, beside = (overlap(heat, part, quantile, counted) for part in (structure, near))
             row |= {"QUANTILE": quantile, **{key: on[key] for key in on if key in COLUMNS}}
             row |= {f"{key}_near_pct": beside[f"{key}_pct"] for key in ("overlap", "chance")}
             rows.append(dict(row))
@@ -486,9 +492,8 @@ def _explain(net, random, hu, spacing_mm, labels, output, quantiles):
     return Explained(output, volume, structure, heats, voxel_mm, table)
 
 
-def _likeness(heat, blind, within):
-    either = ((heat > LOOKED_AT) | (blind > LOOKED_AT)) & within
-    return similarity(heat, blind, either)
+def _likeness(heat, blind):
+    return similarity(heat, blind, (heat > LOOKED_AT) | (blind > LOOKED_AT))
 
 
 def field(wanted, whole, spacing_mm, size_mm):
