@@ -441,7 +441,8 @@ def test_jobs_evaluate_a_block_and_gather_it(tmp_path, monkeypatch, coarse):
         return Told(Once(coarse))
 
     monkeypatch.setattr("lungitude.networks.inference.Reader", reader)
-    monkeypatch.setattr(evaluation, "_trees", lambda *more: None)  # costly, and tested above
+    for name in ("_trees", "_airways", "_vessels"):  # costly, and tested above
+        monkeypatch.setattr(evaluation, name, lambda *more: None)
     block = tmp_path / "1.parquet"
     params = {"weights": "own.safetensors", "precision": "float32", "patients": 3}
     job = SimpleNamespace(

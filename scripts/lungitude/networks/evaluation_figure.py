@@ -38,7 +38,8 @@ def draw(rows, kind):
     for number, quantity in enumerate(PUBLISHED, start=1):
         axes = figure.add_subplot(count, COLUMNS, number)
         panel(axes, quantity, {domain: found[quantity].get(domain) for domain in domains})
-        axes.set_title(_named(QUANTITIES[quantity]), loc="left")
+        spec = QUANTITIES[quantity]
+        axes.set_title(f"{spec.title} ({spec.unit})" if spec.unit else spec.title, loc="left")
         if axes.get_xscale() == "linear":
             axes.locator_params(nbins=4)
     axes = figure.add_subplot(count, COLUMNS, len(PUBLISHED) + 1)
@@ -47,7 +48,7 @@ def draw(rows, kind):
     words = {"scatter": ("truth", "network"), "bland_altman": ("mean of both", "network - truth")}
     figure.supxlabel(words[kind][0], fontsize=7.5)
     figure.supylabel(words[kind][1], fontsize=7.5)
-    figure.tight_layout(pad=0.6)
+    figure.tight_layout(pad=0.6, h_pad=1.2)
     return figure
 
 
@@ -119,7 +120,3 @@ def _marker(found, domain):
 
 def _key(domains, domain):
     return Line2D([], [], label=domain, **_marker(dict.fromkeys(domains), domain))
-
-
-def _named(spec):
-    return f"{spec.title} ({spec.unit})" if spec.unit and spec.unit != "%" else spec.title
