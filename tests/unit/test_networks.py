@@ -32,6 +32,7 @@ QUICK = {
     "threads": 1,
     "workers": 0,
     "check_every": 2,
+    "check_batches": 1,
     "held_out": 0.5,
     "centreline_every": 2,
 }

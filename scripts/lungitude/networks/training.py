@@ -38,6 +38,7 @@ DEFAULTS = {
     "threads": 2,
     "workers": 1,
     "check_every": 500,
+    "check_batches": 6,  # of each pass, in that
     "held_out": 0.06,  # of the patients, for the curve
 }
 
@@ -216,7 +217,7 @@ def _step(net, optimiser, name, batch, config, thin, branches=None):
     return parts
 
 
-def check(net, folder, names, config, batches=6):
+def check(net, folder, names, config):
     """Dice of each class on fixed draws of held-out patients, as used: averaged weights, own norms.
 
     Returns
@@ -228,7 +229,7 @@ def check(net, folder, names, config, batches=6):
     found = {}
     for name in config["shares"]:
         sums = {}
-        for step in range(batches):
+        for step in range(config["check_batches"]):
             _, batch = batch_of(folder, names, {**config, "seed": 7}, step, name)
             with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
                 logits = net(batch.hu, name)
