@@ -34,8 +34,8 @@ FIGURES = {
     "scatter": """Measured from the network's label maps against truth, one point a patient; the
 line is equality. The Agatston score is on a scale that is linear up to 10 and logarithmic
 beyond.""",
-    "bland_altman": """Difference (measured less truth) against the mean of both; lines are bias (thick)
-and limits of agreement (95 %), dashed for the first domain and dotted for the second.""",
+    "bland_altman": """Difference (measured less truth) against the mean of both; lines are bias and
+limits of agreement (95 %), dashed and dotted as the markers of their domain tell.""",
 }
 
 
@@ -300,7 +300,7 @@ def _agreement_line(quantity, row):
         _number(row["icc"], 3),
         _number(row["bias"], decimals),
         _range(row, "loa_low", "loa_high", decimals),
-        _interval(row, "shuffled_r", 2, "shuffled"),
+        f"{_number(row['shuffled_r'], 2)} ({_range(row, 'shuffled_low', 'shuffled_high', 2)})",
     ]
 
 

@@ -38,8 +38,7 @@ def draw(rows, kind):
     for number, quantity in enumerate(PUBLISHED, start=1):
         axes = figure.add_subplot(count, COLUMNS, number)
         panel(axes, quantity, {domain: found[quantity].get(domain) for domain in domains})
-        spec = QUANTITIES[quantity]
-        axes.set_title(f"{spec.title} ({spec.unit})" if spec.unit else spec.title, loc="left")
+        axes.set_title(_named(QUANTITIES[quantity]), loc="left")
         if axes.get_xscale() == "linear":
             axes.locator_params(nbins=4)
     axes = figure.add_subplot(count, COLUMNS, len(PUBLISHED) + 1)
@@ -48,7 +47,7 @@ def draw(rows, kind):
     words = {"scatter": ("truth", "network"), "bland_altman": ("mean of both", "network - truth")}
     figure.supxlabel(words[kind][0], fontsize=7.5)
     figure.supylabel(words[kind][1], fontsize=7.5)
-    figure.tight_layout(pad=0.6, h_pad=1.2)
+    figure.tight_layout(pad=0.6)
     return figure
 
 
@@ -120,3 +119,7 @@ def _marker(found, domain):
 
 def _key(domains, domain):
     return Line2D([], [], label=domain, **_marker(dict.fromkeys(domains), domain))
+
+
+def _named(spec):
+    return f"{spec.title} ({spec.unit})" if spec.unit and spec.unit != "%" else spec.title
