@@ -7,11 +7,15 @@ include: "rules/common.smk"
 include: "rules/preparation.smk"
 include: "rules/registration.smk"
 include: "rules/segmentation.smk"
+include: "rules/external.smk"
 include: "rules/quantification.smk"
+include: "rules/readings.smk"
+include: "rules/spread.smk"
 include: "rules/cohort.smk"
 include: "rules/statistics.smk"
 include: "rules/report.smk"
 include: "rules/validation.smk"
+include: "rules/evaluation.smk"
 
 
 # One target a level, in the order of the data; `all` is the last.

@@ -9,7 +9,7 @@ from pathlib import Path
 # First, so that a copy of the project uses its own library even where another one is installed.
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
-from lungitude import provenance, summary, tables, trial as trials
+from lungitude import backends, provenance, summary, tables, trial as trials
 
 THREADS = (
     "OMP_NUM_THREADS",
@@ -47,7 +47,9 @@ RESULTS = f"results/{TRIAL.config['trial']}"
 SETTINGS = TRIAL.config
 IMAGING = SETTINGS.get("imaging", {})
 PLAN = TRIAL.plan or {}
-SCANS = TRIAL.scans
+SCANS = trials.with_runs(TRIAL.scans, IMAGING)
+EXTERNAL = IMAGING.get("external", {})
+FOREIGN = IMAGING.get("label_maps", {})
 VISITS = {visit["path"]: visit for visit in SETTINGS["visits"]}
 STRATA = {stratum["path"]: stratum for stratum in TRIAL.strata}
 SCAN_OF = SCANS.set_index(["USUBJID", "visit", "SERIES"]).sort_index()
@@ -83,6 +85,8 @@ def scan_state(wildcards, input):
 
 CHEST_STRUCTURES = ("AIRWAYS", "VESSELS")
 NETWORK = IMAGING.get("segmentation") == "network"
+# Those that region growing finds where scans.tsv names no label map.
+GROWN = [c for c in CHEST_STRUCTURES if IMAGING.get("classical", {}).get(c.lower())]
 SHIPPED_WEIGHTS = "scripts/lungitude/networks/weights/hierarchical.safetensors"
 
 
@@ -100,10 +104,12 @@ def weights_digest():
 def has_labels(scan, column):
     """Whether a scan (subject, visit, series) has a label map of a structure.
 
-    scans.tsv names it, or the network makes it on the series that the structure is measured on.
+    scans.tsv names it, or the network or region growing makes it on the series that the structure
+    is measured on.
     """
+    made = NETWORK or column in GROWN
     role = IMAGING.get(trials.STRUCTURES[column])
-    return isinstance(SCAN_OF.at[scan, column], str) or (NETWORK and scan[2] == role)
+    return isinstance(SCAN_OF.at[scan, column], str) or (made and scan[2] == role)
 
 
 def labelled_columns(wildcards):
@@ -143,10 +149,9 @@ def psf_of(wildcards):
 
 def scan_labels(wildcards):
     """The label map of the lungs for a scan, if scans.tsv names one or the network makes it."""
-    labels = SCAN_OF.at[(*wildcards,), "LABELS"]
-    if isinstance(labels, str):
-        return [str(SCANS_ROOT / labels)]
-    subject, visit, series = wildcards
+    subject, visit, series = scan = (*wildcards,)
+    if isinstance(SCAN_OF.at[scan, "LABELS"], str):
+        return [labels_at(scan, "LABELS")]
     return [
         f"{RESULTS}/visit/{subject}/{visit}/network/{series}_lobes.nii.gz"
     ] * NETWORK
@@ -161,7 +166,7 @@ def lungs_told(wildcards, key):
     """What config.yaml tells of the label map of the lungs; the network's are lobes."""
     if by_network(wildcards):
         return {"label_scheme": "lobes"}.get(key)
-    return IMAGING.get(key)
+    return label_map_of("LABELS", wildcards) if key == "label_map" else IMAGING.get(key)
 
 
 def structure(column):
@@ -169,14 +174,76 @@ def structure(column):
 
     def path(wildcards):
         subject, visit = wildcards.subject, wildcards.visit
-        named = SCAN_OF.at[
-            (subject, visit, IMAGING.get(trials.STRUCTURES[column])), column
-        ]
-        if isinstance(named, str):
-            return str(SCANS_ROOT / named)
-        return f"{RESULTS}/visit/{subject}/{visit}/network/{column.lower()}.nii.gz"
+        scan = (subject, visit, IMAGING.get(trials.STRUCTURES[column]))
+        if not isinstance(SCAN_OF.at[scan, column], str):
+            maker = "network" if NETWORK else "classical"
+            return f"{RESULTS}/visit/{subject}/{visit}/{maker}/{column.lower()}.nii.gz"
+        if column in FOREIGN or run_at(scan, column):
+            return f"{RESULTS}/visit/{'/'.join(scan)}/labels/{column.lower()}.nii.gz"
+        return labels_at(scan, column)
 
     return path
+
+
+def run_at(scan, column):
+    """The run of other software that makes a scan's labels of a column; '' for those of a sheet."""
+    said = SCAN_OF.at[scan, column]
+    return said.removeprefix(trials.RUN) if said.startswith(trials.RUN) else ""
+
+
+def labels_at(scan, column):
+    """Where a scan's labels of a column lie as the software wrote them."""
+    run = run_at(scan, column)
+    if run:
+        return f"{RESULTS}/visit/{'/'.join(scan)}/external/{run}.nii.gz"
+    return str(SCANS_ROOT / SCAN_OF.at[scan, column])
+
+
+def given_labels(wildcards):
+    """The same of the structure at hand."""
+    scan = (wildcards.subject, wildcards.visit, wildcards.series)
+    return labels_at(scan, wildcards.structure.upper())
+
+
+def label_map_of(column, wildcards):
+    """What the labels of a column mean: as the run says, or config.yaml."""
+    scan = (wildcards.subject, wildcards.visit, wildcards.series)
+    if not isinstance(SCAN_OF.at[scan, column], str):
+        return None
+    run = run_at(scan, column)
+    if run:
+        fills = EXTERNAL[run]["fills"]
+        own = fills[column] if isinstance(fills, dict) else None
+        return (
+            own or backends.backend(**backends.settings_of(EXTERNAL[run])).label_map()
+        )
+    return FOREIGN.get(column, IMAGING.get("label_map") if column == "LABELS" else None)
+
+
+def labels_state(wildcards, input):
+    """Number, size and date of the files of labels; those that a job makes change by themselves."""
+    made = str(input.labels).startswith(
+        (f"{RESULTS}/", PHANTOM["root"] if PHANTOM else "//")
+    )
+    return "made by the run" if made else provenance.fingerprint(input.labels)
+
+
+def runs_of(software):
+    """Names of the runs of a software, as a pattern."""
+    return "|".join(
+        name for name, run in EXTERNAL.items() if run["software"] == software
+    )
+
+
+def run_settings(wildcards):
+    """What a run is, but for its threads and what is done with its labels."""
+    return backends.settings_of(EXTERNAL[wildcards.run])
+
+
+def weights_state(wildcards):
+    """Number, size and date of the weights that config.yaml names: new ones are used at once."""
+    weights = EXTERNAL[wildcards.run].get("weights")
+    return provenance.fingerprint(weights) if weights and Path(weights).exists() else ""
 
 
 def visit_scans(name):
@@ -194,6 +261,11 @@ def identity(wildcards):
         "AVISIT": VISITS[wildcards.visit]["name"],
         "SERIES": getattr(wildcards, "series", "visit"),
     }
+
+
+def identity_of(role):
+    """The same for a job of a visit that reads the series of one role."""
+    return lambda wildcards: {**identity(wildcards), "SERIES": IMAGING[role]}
 
 
 # (subject, visit) with an inspiration; of these, with an expiration too; with a gated scan that is
@@ -219,6 +291,67 @@ FOLLOWED = [
 
 
 HEART_SERIES = {IMAGING.get("calcium"), IMAGING.get("gated")}
+
+
+def made_parts(scan):
+    """The structures of a row of scans.tsv whose label maps the run itself makes."""
+    columns = [
+        column
+        for column, role in trials.STRUCTURES.items()
+        if scan.SERIES == IMAGING.get(role) and (NETWORK or column in GROWN)
+    ]
+    columns += ["LABELS"] if NETWORK and scan.SERIES not in HEART_SERIES else []
+    columns = [name for name in columns if not isinstance(getattr(scan, name), str)]
+    return ["lobes" if name == "LABELS" else name.lower() for name in columns]
+
+
+SOUGHT = {
+    (scan.USUBJID, scan.visit, scan.SERIES): made_parts(scan)
+    for scan in SCANS.itertuples()
+}
+
+
+def sought(wildcards):
+    """The structures of a visit that the run finds, by series."""
+    visit = (wildcards.subject, wildcards.visit)
+    return {series: SOUGHT[*visit, series] for series in SERIES_OF[visit]}
+
+
+# They are trusted as far as they say, or as a second way to find them agrees.
+OWN_LABELS = [
+    {
+        "USUBJID": scan.USUBJID,
+        "AVISIT": scan.AVISIT,
+        "SERIES": scan.SERIES,
+        "STRUCTURE": part,
+    }
+    for scan in SCANS.itertuples()
+    for part in SOUGHT[scan.USUBJID, scan.visit, scan.SERIES]
+]
+
+
+# How often the network reads each scan again, to tell how far its measures spread.
+SPREAD = IMAGING.get("network", {}).get("spread", 0) if NETWORK else 0
+
+
+def trust_files():
+    """What is told of these label maps, by visit."""
+    visits, inspired, grown = {}, {}, []
+    for scan in SCANS.itertuples():
+        folder = f"{RESULTS}/visit/{scan.USUBJID}/{scan.visit}"
+        parts = SOUGHT[scan.USUBJID, scan.visit, scan.SERIES]
+        if parts and NETWORK:
+            visits[folder] = f"{folder}/network/trust.tsv"
+            if IMAGING.get("cross_check") and scan.SERIES == IMAGING["inspiration"]:
+                inspired[folder] = f"{folder}/network/cross_check.tsv"
+        elif parts:
+            grown += [f"{folder}/classical/{part}.json" for part in parts]
+    return {
+        "trust": list(visits.values()),
+        "checks": list(inspired.values()),
+        "grown": grown,
+        "spread": [f"{folder}/network/spread.tsv" for folder in visits if SPREAD],
+    }
 
 
 def per_scan(name, chosen=lambda scan: True):
@@ -321,7 +454,8 @@ def expected_scans():
 
 
 def analysis_input(wildcards):
-    """The data sets of an analysis; scans count for the flow, reads for agreement."""
+    """The data sets of an analysis; scans count for the flow, reads for agreement, and the
+    phantom's own sheet for accuracy."""
     files = {
         name: f"{RESULTS}/cohort/{name}.parquet" for name in ("adsl", "adqct", "adfun")
     }
@@ -333,6 +467,13 @@ def analysis_input(wildcards):
             "adsl": files["adsl"],
             "parameters": files["parameters"],
             "reads": sheet("reads"),
+        }
+    if wildcards.method == "accuracy":
+        files = {
+            "adsl": files["adsl"],
+            "parameters": files["parameters"],
+            "measurements": f"{RESULTS}/cohort/measurements.tsv",
+            "truth": str(TRIAL.folder / PHANTOM["records"]),
         }
     return files
 
@@ -505,6 +646,7 @@ def imaging_files():
         *pictures(),
         *per_chest("quality.tsv"),
         *registrations("registration.json"),
+        *itertools.chain(*trust_files().values()),
     ]
 
 

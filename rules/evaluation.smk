@@ -15,6 +15,7 @@ rule evaluate_network:
     input:
         EVALUATION_BLOCKS,
         "docs/validation/networks.md",
+        "docs/validation/networks_explained.png",
 
 
 rule evaluate_cases:
@@ -67,3 +68,31 @@ rule gather_evaluation:
         code=code("gather_evaluation"),
     script:
         "../scripts/gather_evaluation.py"
+
+
+rule explain_network:
+    """Show where each output of the network looks in an unseen patient, and hold it against truth."""
+    input:
+        model="config/demo/model.yaml",
+    output:
+        picture="docs/validation/networks_explained.png",
+        caption="docs/validation/networks_explained.txt",
+        table="docs/validation/networks_explained.tsv",
+    log:
+        "results/validation/logs/explain_network.log",
+    conda:
+        "../envs/imaging.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=20,
+    params:
+        domain="internal",
+        case=1,
+        identity={"PATIENT": "unseen phantom"},
+        seed=0,
+        quantile=0.95,
+        weights=IMAGING.get("network", {}).get("weights"),
+        digest=lambda wildcards: weights_digest(),
+        code=code("explain_network"),
+    script:
+        "../scripts/explain_network.py"

@@ -1,6 +1,6 @@
 # Biomarkers of one scan or visit: one table each, one row a region.
-# Airways, vessels and heart are measured where scans.tsv names their label maps; subtypes and lung
-# function join here.
+# Airways, vessels and heart are measured where scans.tsv names their label maps or the run makes them;
+# subtypes and lung function join here.
 rule measure_parenchyma:
     """Measure density, low attenuation, volume and mass of the lungs of one scan."""
     input:
@@ -237,6 +237,7 @@ rule gather_measurements:
     """Put the measurements of scans and the imported ones into one long table."""
     input:
         **biomarkers(),
+        **trust_files(),
         scans=per_scan("scan.json"),
         lungs=per_chest("lungs.json"),
         registrations=registrations("registration.json"),
@@ -244,6 +245,7 @@ rule gather_measurements:
         parameters=sheet("parameters"),
         measurements=sheet("measurements"),
     output:
+        **{"trust": "<results>/cohort/trust.tsv"} if OWN_LABELS else {},
         measurements="<results>/cohort/measurements.tsv",
         scans="<results>/cohort/scans.tsv",
         registrations="<results>/cohort/registrations.tsv",
@@ -259,6 +261,10 @@ rule gather_measurements:
         visits=SETTINGS["visits"],
         expected=expected_scans(),
         tables=list(biomarkers()),
+        made=OWN_LABELS,
+        spread_limits=IMAGING.get("network", {}).get("spread_limits", {}),
+        roles={role: IMAGING.get(role) for role in ("inspiration", "expiration")},
+        without_vessels=IMAGING.get("prm", {}).get("leave_out_vessels", False),
         code=code("gather_measurements"),
     script:
         "../scripts/gather_measurements.py"

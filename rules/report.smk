@@ -117,6 +117,7 @@ rule report_quality:
         quality="<results>/cohort/quality.tsv",
         scans="<results>/cohort/scans.tsv",
         registrations="<results>/cohort/registrations.tsv",
+        trust="<results>/cohort/trust.tsv" if OWN_LABELS else [],
         pictures=[*per_chest("quality.png"), *pictures()],
         registration_pictures=registrations("registration.png"),
         prm_pictures=[*per_pair("prm/prm.png"), *per_response("prm.png")],

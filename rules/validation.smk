@@ -66,10 +66,17 @@ MEASURED = [
 ]
 
 
+PREPROCESSED = [
+    f"results/validation/preprocessing/{case}.parquet" for case in range(20)
+]
+
+
 rule validate_imaging:
     input:
         MEASURED,
+        PREPROCESSED,
         "docs/validation/imaging.md",
+        "docs/validation/preprocessing.md",
 
 
 rule validate_cases:
@@ -110,3 +117,42 @@ rule gather_imaging:
         code=code("gather_imaging"),
     script:
         "../scripts/gather_imaging.py"
+
+
+rule validate_preprocessing:
+    """Measure what the published preprocessing does to the biomarkers of one random phantom."""
+    output:
+        case="results/validation/preprocessing/{case}.parquet",
+    log:
+        "results/validation/logs/preprocessing/{case}.log",
+    wildcard_constraints:
+        case=r"\d+",
+    conda:
+        "../envs/imaging.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=code("validate_preprocessing"),
+    script:
+        "../scripts/validate_preprocessing.py"
+
+
+rule gather_preprocessing:
+    """Summarise what the preprocessing does, and write the document."""
+    input:
+        PREPROCESSED,
+    output:
+        table="docs/validation/preprocessing.tsv",
+        document="docs/validation/preprocessing.md",
+    log:
+        "results/validation/logs/gather_preprocessing.log",
+    conda:
+        "../envs/imaging.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code("gather_preprocessing"),
+    script:
+        "../scripts/gather_preprocessing.py"

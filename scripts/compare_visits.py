@@ -7,14 +7,13 @@ import pandas as pd
 
 from lungitude import images, records, registration, tables
 from lungitude.biomarkers import regions
-from lungitude.biomarkers.airway_match import landmarks, match_branches
+from lungitude.biomarkers.airway_match import follow
 from lungitude.biomarkers.airways import airways_from_branches
 from lungitude.biomarkers.parenchyma import parenchyma
 from lungitude.job import job_log
 from lungitude.segmentation import LOBES
 
 log = logging.getLogger("compare_visits")
-CHANGING = ("pi10_mm", "wa_pct", "wa_la", "lumen_diameter_mm")
 
 
 def main(job):
@@ -99,17 +98,11 @@ def airways(files, baseline, transforms):
     for visit, transform in transforms.items():
         if visit not in files["branches"]:
             continue
-        second = tables.read(files["branches"][visit])
-        before, after = match_branches(first, second, transform)
-        agreement = landmarks(first, second, before)
-        if agreement["registration_flag"]:
-            log.warning("%s: %s", visit, agreement["registration_flag"])
-        before, after = airways_from_branches(before), airways_from_branches(after)
-        table = airways_from_branches(second)
-        for name in CHANGING:
-            table[f"{name}_unmatched"] = table[name]
-            table[name] = own[name] + after[name] - before[name]
-        found[visit] = table.assign(n_matched=after["n_branches"], **agreement)
+        table = follow(first, tables.read(files["branches"][visit]), transform)
+        flag = table["registration_flag"].iloc[0]
+        if flag:
+            log.warning("%s: %s", visit, flag)
+        found[visit] = table
     return found
 
 

@@ -10,7 +10,7 @@ def main(job):
     with whole(job.output.curves) as part:
         card.draw_curves(rows, part)
     with whole(job.output.card) as part:
-        part.write_text(card.card(job.params.name, job.input.weights, rows), encoding="utf-8")
+        part.write_text(card.card(job.params.name, job.input.weights), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ def main(job):
         return
     image = images.read(job.input.image)
     shown = dict(zip(job.params.columns, job.input.structures, strict=True))
+    shown = {name: path for name, path in shown.items() if not records.left_out(path)}
     classes = [path for path in job.input.prm if Path(path).stat().st_size]
     if classes:
         shown["prm"] = classes[0]

@@ -54,10 +54,10 @@ def unseen_patient(job):
     patient = evaluation.Patient(
         dataclasses.replace(case, how=dataclasses.replace(case.how, phases=1))
     )
-    scan, hu = patient.chest()
+    scan, hu = patient.chest
     labels = {"lobes": scan.lobes, **{name: scan.labels[name] for name in ("airways", "vessels")}}
     chest = (hu, scan.grid.spacing_mm[::-1], labels)
-    grid, phases, hearts = patient.gated()
+    grid, phases, hearts = patient.gated
     return [chest, (phases[0], grid.spacing_mm[::-1], {"heart": hearts[0]})]
 
 

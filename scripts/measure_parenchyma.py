@@ -1,11 +1,8 @@
 """Measure density, low attenuation and its clusters, volume and mass of the lungs of one scan."""
 
 from lungitude import images, records, tables
-from lungitude.biomarkers.clusters import clusters
-from lungitude.biomarkers.parenchyma import parenchyma
+from lungitude.biomarkers.density import density
 from lungitude.job import job_log, write_empty
-
-CLUSTERS = ["n_clusters", "cluster_exponent", "cluster_exponent_ml", "cluster_r2"]
 
 
 def main(job):
@@ -17,9 +14,7 @@ def main(job):
     image = images.read(job.input.image)
     lungs = images.read_labels(job.input.lungs, like=image)
     scheme = records.read(job.input.lungs_record)["scheme"]
-    table = parenchyma(image, lungs, scheme)
-    found = clusters(image, lungs, scheme).set_index("region")[CLUSTERS]
-    tables.write(table.join(found, on="region"), job.output.table, identity)
+    tables.write(density(image, lungs, scheme), job.output.table, identity)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ def main(job):
     expiration = images.read(job.input.expiration)
     lungs = images.read_labels(job.input.lungs, like=inspiration)
     paths = job.input.get("vessels") or []
+    if paths and records.left_out(paths):
+        raise ValueError(f"vessels, which are to be left out: {records.left_out(paths)}")
     vessels = images.read_labels(paths, like=inspiration) if paths else None
     scheme = records.read(job.input.lungs_record)["scheme"]
     vessel_hu = job.params.vessel_hu

@@ -14,6 +14,7 @@ def main(job):
     page = str(job.output.page)
     pictures = [str(path) for name in PICTURES for path in getattr(job.input, name, None) or []]
     registrations = getattr(job.input, "registrations", None)
+    trust = getattr(job.input, "trust", None)
     text = quality.build(
         pictures=pictures,
         registrations=tables.read(registrations) if registrations else pd.DataFrame(),
@@ -23,6 +24,7 @@ def main(job):
         trial=dict(job.params.trial),
         digests={"code": job.params.code},
         page=page,
+        trust=tables.read(trust) if trust else None,
     )
     with whole(page) as part:
         part.write_text(text, encoding="utf-8")

@@ -23,20 +23,33 @@ ROLES = {
 
 
 def main(job):
-    """Write a label map of each structure, empty where its scan is absent, and what to trust."""
-    wanted = outputs(job)
-    write_empty(*(path for of_series in wanted.values() for path in of_series.values()))
+    """Write a label map of each structure that is sought, and what to trust.
+
+    It is empty where the scan is absent, or where scans.tsv names another label map.
+    """
+    wanted, kept = outputs(job), shares(job)
+    files = (*wanted.values(), *kept.values())
+    write_empty(*(path for of_series in files for path in of_series.values()))
     reader, rows = None, []
     scans = zip(job.params.series, job.input.images, job.input.records, strict=True)
     for series, image, record in scans:
-        if series not in wanted or records.excluded(record):
+        parts = job.params.sought[series]
+        if not parts or records.excluded(record):
             continue
-        reader = reader or inference.Reader(job.params.weights, job.params.precision)
-        cycle = "heart" in wanted[series]
+        reader = reader or inference.Reader(
+            job.params.weights,
+            job.params.precision,
+            probabilities=job.params.probabilities,
+            vessel_tracking=job.params.vessel_tracking,
+        )
+        cycle = "heart" in parts
         scan = (images.read_cycle if cycle else images.read)(image)
-        made, found = inference.segment(scan, tuple(wanted[series]), reader)
+        made, found = inference.segment(scan, tuple(parts), reader)
         for part, labels in made.items():
             images.write(images.join_cycle(labels) if cycle else labels, wanted[series][part])
+        for name, share in inference.probabilities(found, scan).items() if kept else ():
+            whole = images.join_cycle(share) if cycle else share
+            images.write(whole, kept[series][name], slope=1.0 / 255.0)
         told = trust.rows(found, {part: volume_ml(labels) for part, labels in made.items()})
         for row in told:
             if row["flag"]:
@@ -55,6 +68,21 @@ def outputs(job):
     for part, role in ROLES.items():
         if role in job.params.roles:
             found.setdefault(job.params.roles[role], {})[part] = job.output[part]
+    return found
+
+
+def shares(job):
+    """Return the path of each map of probabilities by series and structure; none if not asked."""
+    found = {}
+    if job.params.probabilities:
+        for name in ("lungs", "low_attenuation"):
+            paths = job.output[f"{name}_probability"]
+            for series, path in zip(job.params.chests, paths, strict=True):
+                found.setdefault(series, {})[name] = path
+        for part, role in ROLES.items():
+            if role in job.params.roles:
+                path = job.output[f"{part}_probability"]
+                found.setdefault(job.params.roles[role], {})[part] = path
     return found
 
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from helpers import ROOT, edit_yaml
+from helpers import ROOT, edit_yaml, without_accuracy
 
 
 @pytest.fixture(scope="session")
@@ -18,11 +18,14 @@ def drawn(tmp_path_factory):
 
     def rename(config):
         config["trial"] = "tiny"
+        config["imaging"].pop("network", None)
+        config["imaging"]["segmentation"] = "classical"  # and the phantom's own label maps
         config["phantom"]["root"] = "data/tiny"
         del config["imaging"]["registration"]["second_opinion"]  # of a patient of the demo
 
     edit_yaml(folder / "config.yaml", rename)
-    cohort.write(folder, ROOT / "config" / "demo" / "model.yaml", seed=7, scale=0.04, name="tiny")
+    model = ROOT / "config" / "demo" / "model.yaml"
+    cohort.write(folder, model, seed=7, scale=0.04, name="tiny", labels=True)
     return folder
 
 
@@ -38,5 +41,6 @@ def tiny(drawn, tmp_path):
         del config["sheets"]["scans"]
 
     edit_yaml(folder / "config.yaml", without_scans)
+    without_accuracy(folder / "plan.yaml")
     (folder / "scans.tsv").unlink()
     return folder

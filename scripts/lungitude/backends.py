@@ -425,6 +425,11 @@ def backend(software, task="", weights=None, device="cpu", threads=1):
     return SOFTWARE[software](task, weights, device, threads)
 
 
+def settings_of(run):
+    """Return what `backend` takes of a run of `imaging: external`; threads are the job's."""
+    return {key: value for key, value in run.items() if key not in ("fills", "threads")}
+
+
 def version(program, package):
     """Return the version of a Python package, asked of the interpreter that runs a program."""
     program = Path(program).resolve()

@@ -8,7 +8,8 @@ import pandas as pd
 
 from lungitude import records, tables
 
-MEASUREMENTS = ["USUBJID", "AVISIT", "PARAMCD", "AVAL", "AVALU", "SOURCE", "ADT"]
+MEASUREMENTS = ["USUBJID", "AVISIT", "PARAMCD", "AVAL", "AVALU", "SOURCE", "ADT", "FLAG", "SPREAD"]
+VALUE = ["USUBJID", "AVISIT", "PARAMCD"]
 IDENTITY = ["USUBJID", "AVISIT", "SERIES"]
 
 
@@ -37,7 +38,8 @@ def from_scans(biomarkers, parameters):
     Returns
     -------
     DataFrame
-        USUBJID, AVISIT, PARAMCD, AVAL, AVALU; a value that could not be measured is left out.
+        USUBJID, AVISIT, PARAMCD, AVAL, AVALU, FLAG (``flag`` of the table, empty if nothing is
+        odd); a value that could not be measured is left out.
 
     Raises
     ------
@@ -57,15 +59,19 @@ def from_scans(biomarkers, parameters):
                 f"'{name}', which has {known}; mend MEASURE"
             )
         rows = table[(table["SERIES"] == series) & (table["region"] == region)]
+        flag = rows.get("flag", pd.Series("", rows.index)).astype(object)
         rows = rows[["USUBJID", "AVISIT"]].assign(
-            PARAMCD=parameter.PARAMCD, AVAL=rows[column].astype(float), AVALU=parameter.AVALU
+            PARAMCD=parameter.PARAMCD,
+            AVAL=rows[column].astype(float),
+            AVALU=parameter.AVALU,
+            FLAG=flag.where(flag.notna(), ""),
         )
         picked.append(rows.dropna(subset="AVAL"))
-    columns = ["USUBJID", "AVISIT", "PARAMCD", "AVAL", "AVALU"]
+    columns = ["USUBJID", "AVISIT", "PARAMCD", "AVAL", "AVALU", "FLAG"]
     return pd.concat(picked, ignore_index=True) if picked else pd.DataFrame(columns=columns)
 
 
-def gather(biomarkers, imported, parameters, scans, visits):
+def gather(biomarkers, imported, parameters, scans, visits, spreads=None):
     """Join measured and imported values into one long table.
 
     Parameters
@@ -80,26 +86,30 @@ def gather(biomarkers, imported, parameters, scans, visits):
         Scans in use: `IDENTITY` and, if known, ADT.
     visits : list of dict
         ``visits`` of config.yaml, for the order of rows.
+    spreads : DataFrame, optional
+        See `doubts.of_spreads`.
 
     Returns
     -------
     DataFrame
-        Columns `MEASUREMENTS`; SOURCE is ``scan`` or ``imported``. Sorted by patient, visit and
-        the order of parameters.tsv.
+        Columns `MEASUREMENTS`; SOURCE is ``scan`` or ``imported``, SPREAD the SD over the views of
+        the scan, NaN where none were read. Sorted by patient, visit and the order of
+        parameters.tsv.
     """
     measured = from_scans(biomarkers, parameters).assign(SOURCE="scan")
     dates = scans.reindex(columns=[*IDENTITY, "ADT"])
     dates = dates.groupby(["USUBJID", "AVISIT"], as_index=False)["ADT"].first()
     measured = measured.merge(dates, how="left", on=["USUBJID", "AVISIT"])
-    imported = imported.reindex(columns=[c for c in MEASUREMENTS if c != "SOURCE"])
-    imported = imported.assign(SOURCE="imported")
+    measured = with_spread(measured, spreads)
+    imported = imported.reindex(columns=[c for c in MEASUREMENTS if c not in ("SOURCE", "SPREAD")])
+    imported = imported.assign(SOURCE="imported", FLAG="")
     units = parameters.set_index("PARAMCD")["AVALU"]
     imported["AVALU"] = imported["AVALU"].fillna(imported["PARAMCD"].map(units))
     imported = imported[~_given_by_scans(imported, parameters, scans)]
     frames = [frame for frame in (measured, imported) if len(frame)]
     if not frames:
         return pd.DataFrame(columns=MEASUREMENTS)
-    together = pd.concat([frame[MEASUREMENTS] for frame in frames], ignore_index=True)
+    together = pd.concat(frames, ignore_index=True).reindex(columns=MEASUREMENTS)
     order = {
         "AVISIT": {visit["name"]: index for index, visit in enumerate(visits)},
         "PARAMCD": {code: index for index, code in enumerate(parameters["PARAMCD"])},
@@ -109,6 +119,30 @@ def gather(biomarkers, imported, parameters, scans, visits):
         key=lambda column: column.map(order.get(column.name, lambda value: value)),
         ignore_index=True,
     )
+
+
+def with_spread(measured, spreads):
+    """Add to measured values their SD over the views of the scan, as SPREAD, and what is doubted.
+
+    Parameters
+    ----------
+    measured : DataFrame
+        Of `from_scans`.
+    spreads : DataFrame or None
+        See `doubts.of_spreads`.
+
+    Returns
+    -------
+    DataFrame
+        The table with SPREAD; its FLAG with ``spread: ...`` after what stood there.
+    """
+    if spreads is None or not len(spreads):
+        return measured.assign(SPREAD=float("nan"))
+    table = measured.merge(spreads[[*VALUE, "sd", "flag"]], how="left", on=VALUE)
+    told = table["flag"].fillna("")
+    own = table["FLAG"].where((table["FLAG"] == "") | (told == ""), table["FLAG"] + "; ")
+    flags = own + told.where(told == "", "spread: " + told)
+    return table.assign(FLAG=flags).drop(columns="flag").rename(columns={"sd": "SPREAD"})
 
 
 def _measured(parameters):

@@ -3,6 +3,7 @@
 import itertools
 from pathlib import Path
 
+from lungitude import backends, label_names
 from lungitude.checks import nearest
 from lungitude.registration import settings as registration
 
@@ -156,6 +157,8 @@ def _section_problems(config, problem):
         yield from _heart_problems(imaging, problem)
     if "network" in imaging:
         yield from _network_problems(imaging, problem)
+    yield from _classical_problems(imaging, problem)
+    yield from _label_problems(imaging, problem)
     if "phantom" in config and "scans_root" in config:
         text = "the scans of a phantom are made in the project; delete 'scans_root'"
         yield problem(["scans_root"], text)
@@ -170,6 +173,82 @@ def _network_problems(imaging, problem):
     if weights and not Path(weights).is_file():
         text = f"there is no file '{weights}'; mend the path, or leave it out for those shipped"
         yield problem(["imaging", "network", "weights"], text)
+    views = imaging["network"].get("spread", 0)
+    if views == 1:
+        text = "one further reading has no spread; ask for 2 or more, better 5, or 0 for none"
+        yield problem(["imaging", "network", "spread"], text)
+    if "spread_limits" in imaging["network"] and not views:
+        text = "no scan is read again; say how often as 'imaging.network.spread', or delete it"
+        yield problem(["imaging", "network", "spread_limits"], text)
+
+
+def _classical_problems(imaging, problem):
+    """Yield what is wrong with what is to be found without a network."""
+    network = imaging.get("segmentation") == "network"
+    if "classical" in imaging and network:
+        text = "the network finds airways and vessels; delete it, or say 'segmentation: classical'"
+        yield problem(["imaging", "classical"], text)
+    if imaging.get("cross_check") and not network:
+        text = "it checks the network; say 'segmentation: network', or delete it"
+        yield problem(["imaging", "cross_check"], text)
+    for key in ("classical", "cross_check"):
+        if imaging.get(key) and "inspiration" not in imaging:
+            text = "it reads the inspiration; name that series as 'imaging.inspiration'"
+            yield problem(["imaging", key], text)
+
+
+def _label_problems(imaging, problem):
+    """Yield what is wrong with label maps of other software, and with the runs that make them."""
+    named = imaging.get("label_maps", {})
+    if "LABELS" in named and "label_map" in imaging:
+        text = "'label_map' and 'label_maps: LABELS' say the same; keep one"
+        yield problem(["imaging", "label_maps", "LABELS"], text)
+    for column, names in named.items():
+        text = _label_map_fault(names, label_names.COLUMNS[column])
+        if text:
+            yield problem(["imaging", "label_maps", column], text)
+    filled = {}
+    for name, run in imaging.get("external", {}).items():
+        keys = ["imaging", "external", name]
+        backend = backends.backend(**backends.settings_of(run))
+        try:
+            known = backend.label_map()
+        except ValueError as error:
+            yield problem(keys, str(error))
+            continue
+        for column in run["fills"]:
+            role = {"CORONARY": "calcium", "HEART": "gated"}.get(column, "inspiration")
+            own = run["fills"][column] if isinstance(run["fills"], dict) else None
+            text = _label_map_fault(own, label_names.COLUMNS[column]) if own else None
+            if column in filled:
+                text = f"'{filled[column]}' fills {column}, too; choose one"
+            elif column != "LABELS" and role not in imaging:
+                text = f"{column} belongs to the series of {role}, which 'imaging' does not name"
+            elif not own and known in label_names.MAPS:
+                can = label_names.columns_of(known)
+                if column not in can:
+                    text = f"task '{run['task']}' does not give {column}, but {', '.join(can)}"
+            if text:
+                yield problem([*keys, "fills"], text)
+            filled[column] = name
+
+
+def _label_map_fault(names, structures):
+    """Return why a label map can't be right; None if it can.
+
+    Whether its names are of codes or of masks shows at the files.
+    """
+    if isinstance(names, str):
+        if names == label_names.NAMED or names.endswith(".json"):
+            return None
+        if names not in label_names.MAPS:
+            return f"label map '{names}' is unknown; {nearest(names, label_names.MAPS)}"
+    masks = isinstance(names, dict) and any(isinstance(v, str) for v in names.values())
+    try:
+        label_names.check(names, structures, masks)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _heart_problems(imaging, problem):

@@ -139,7 +139,7 @@ def join_cycle(phases):
     return sitk.JoinSeries(list(phases))
 
 
-def write(image, path):
+def write(image, path, slope=None):
     """Write an image; the same image gives the same bytes, and no metadata goes with it.
 
     Parameters
@@ -147,6 +147,8 @@ def write(image, path):
     image : SimpleITK.Image
     path : path
         ``.nii.gz`` (no time stamp, fast compression) or another suffix of `SUFFIXES`.
+    slope : float, optional
+        What a stored value stands for, in a ``.nii.gz``: readers multiply by it.
     """
     path = Path(path)
     image = sitk.Image(image)
@@ -156,8 +158,11 @@ def write(image, path):
         if path.name.endswith(".nii.gz"):
             plain = part.with_name("plain.nii")
             sitk.WriteImage(image, str(plain))
+            stored = bytearray(plain.read_bytes())
+            if slope is not None:  # ITK writes none
+                struct.pack_into("<2f", stored, 112, slope, 0.0)
             with open(part, "wb") as raw, gzip.GzipFile("", "wb", 3, raw, mtime=0) as packed:
-                packed.write(plain.read_bytes())
+                packed.write(stored)
         else:
             sitk.WriteImage(image, str(part), useCompression=path.suffix in (".nrrd", ".mha"))
 

@@ -52,8 +52,47 @@ def run(job, structure, measure, cycle=False):
     tables.write(table, job.output.table, identity)
 
 
+def airway_scale(record, baseline, psf_mm):
+    """Return point spread and wall density that the airways of a scan are measured with.
+
+    Those of the baseline if it was scanned in the same way: estimated anew at each visit they would
+    take part of a change of the walls into themselves.
+
+    Parameters
+    ----------
+    record : path
+        Of the scan.
+    baseline : sequence of path
+        Record of the baseline's scan and its branches; empty for the baseline itself.
+    psf_mm : float or None
+        Point spread that the trial declares.
+
+    Returns
+    -------
+    dict
+        Keywords of `airways.airway_branches`.
+    """
+    if not baseline:
+        return {"psf_mm": psf_mm}
+    first, now = (records.read(path) for path in (baseline[0], record))
+    same = first["status"] == "ok" and _protocol(first) == _protocol(now)
+    found = tables.read(baseline[1]) if same else ()
+    if not len(found):
+        return {"psf_mm": psf_mm}
+    return {name: float(found[name].iloc[0]) for name in ("psf_mm", "wall_hu")}
+
+
+def _protocol(record):
+    """Return what the point spread of a scan depends on."""
+    names = ("manufacturer", "model", "kernel", "slice_mm")
+    return record["spacing_mm"], *(record["tags"].get(name) for name in names)
+
+
 def read_labels(path, image, cycle):
     """Return the label map of an image, or those of the phases of a cycle."""
+    reason = records.left_out(path)
+    if reason:
+        raise ValueError(reason)
     if not cycle:
         return images.read_labels(path, like=image)
     phases = [images.labels_like(phase, image[0], Path(path)) for phase in images.read_cycle(path)]

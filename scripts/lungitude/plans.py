@@ -104,11 +104,22 @@ def _names_of_sections(analyses, known):
         either = _Anything() if isinstance(parameters, _Anything) else [*parameters, *columns]
         for item in section["candidates"]:
             yield [*keys, "candidates"], "candidate", item, either
+    for item, source in analyses.get("accuracy", {}).get("truth", {}).items():
+        keys = ["analyses", "accuracy", "truth", item]
+        yield keys, "parameter", item, known["parameters"]
+        yield [*keys, "column"], "column of the phantom", source["column"], phantom_columns()
     for index, item in enumerate(analyses.get("responders", {}).get("endpoints", ())):
         keys = ["analyses", "responders", "endpoints", index]
         yield [*keys, "parameter"], "parameter", item["parameter"], parameters
         for visit in _listed(item, "visits"):
             yield [*keys, "visits"], "visit", visit, visits
+
+
+def phantom_columns():
+    """Return the columns of a phantom's sheet; imported when a plan asks, which few do."""
+    from lungitude.phantom.record import QUANTITIES, TARGETS
+
+    return [*TARGETS, *QUANTITIES]
 
 
 class _Anything(tuple):
@@ -162,6 +173,9 @@ def _uncomputed(trial, document):
     if "agreement" in analyses and "reads" not in trial.config["sheets"]:
         text = "the analysis of agreement needs 'sheets: reads' in config.yaml; add it there, or "
         yield document.problem(["analyses", "agreement"], text + "delete 'agreement'")
+    if "accuracy" in analyses and "phantom" not in trial.config:
+        text = "the analysis of accuracy needs scans of a phantom, whose truth is known; delete it"
+        yield document.problem(["analyses", "accuracy"], text)
 
 
 def _contradictions(trial, document):

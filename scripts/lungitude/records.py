@@ -28,6 +28,15 @@ def read(path):
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
+def left_out(path):
+    """Return why a label map is an empty file, as the record beside it says; '' if it isn't."""
+    path = Path(path)
+    if path.stat().st_size:
+        return ""
+    record = path.with_name(path.name.split(".")[0] + ".json")
+    return read(record)["reason"] if record.exists() else "the label map is an empty file"
+
+
 def excluded(*paths):
     """Return the first record among `paths` whose scan is excluded, or None."""
     for path in paths:

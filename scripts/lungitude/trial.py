@@ -26,6 +26,7 @@ STRUCTURES = {
     "CORONARY": "calcium",
     "HEART": "gated",
 }
+RUN = "run:"  # in a column of labels: made by this run of `imaging: external`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +148,7 @@ def load(config_path, config=None, root="."):
     trial = Trial(folder, config, plan, **frames, paths=paths)
     problems += _sheet_problems(trial, given, unsure, Path(root))
     problems += [] if clashes or "scans" in unsure else _second_opinion_problems(trial, document)
+    problems += [] if clashes or "parameters" in unsure else _spread_problems(trial, document)
     if "phantom" in config and not clashes:
         problems += _phantom_problems(trial)
     if plan is not None:
@@ -324,6 +326,7 @@ def _scan_rules(trial, root):
     imaging = config["imaging"]
     series = list(imaging["series"])
     base = scans_root(config, root)
+    filled = {column for run in imaging.get("external", {}).values() for column in run["fills"]}
     made = config.get("phantom", {}).get("root")
     nowhere = config["skip_without_scans"] and not os.path.exists(base)
 
@@ -360,7 +363,11 @@ def _scan_rules(trial, root):
         Rule("PATH", lambda s: ~s.map(os.path.normpath).duplicated(), again),
         *(Rule(column, present, absent) for column in ("LABELS", *STRUCTURES)),
         *(_structure_rule(trial, column, role) for column, role in STRUCTURES.items()),
-        *([_labels_needed(trial)] if imaging.get("segmentation") == "external" else []),
+        *(
+            [_labels_needed(trial)]
+            if imaging.get("segmentation") == "external" and "LABELS" not in filled
+            else []
+        ),
     ]
 
 
@@ -386,6 +393,19 @@ def _labels_needed(trial):
             "map of the scan, or say 'classical'"
         ),
     )
+
+
+def with_runs(scans, imaging):
+    """Return scans.tsv with the runs of `imaging: external` in the empty cells that they fill."""
+    scans = scans.copy()
+    heart = {imaging.get("calcium"), imaging.get("gated")}
+    for name, run in imaging.get("external", {}).items():
+        for column in run["fills"]:
+            role = STRUCTURES.get(column)
+            at = scans["SERIES"] == imaging.get(role) if role else ~scans["SERIES"].isin(heart)
+            cells = scans[column].astype(object)
+            scans[column] = cells.mask(at & cells.isna(), RUN + name)
+    return scans
 
 
 def scans_root(config, root="."):
@@ -470,6 +490,24 @@ def _second_opinion_problems(trial, document):
             text = f"patient {shown(name)} of 'second_opinion' has no scan in use (scans.tsv, "
             text += f"'imaging.max_subjects'); {nearest(name, known)}"
             yield document.problem([*keys, index], text)
+
+
+def _spread_problems(trial, document):
+    """Yield the limits of parameters whose spread over the network's readings is not told."""
+    keys = ("imaging", "network", "spread_limits")
+    named = trial.config
+    for key in keys:
+        named = named.get(key) or {}
+    if not named:
+        return
+    measured = trial.parameters.dropna(subset=["PARAMCD", "MEASURE"]).astype({"MEASURE": str})
+    told = ~measured["MEASURE"].str.contains("^subject:(?!airways:)")
+    known = measured["PARAMCD"][told].tolist()
+    for code in named:
+        if code not in known:
+            text = f"{shown(code)} has no spread: parameters.tsv gives it no MEASURE of one visit "
+            text += f"(or of subject:airways); {nearest(code, known)}"
+            yield document.problem([*keys, code], text)
 
 
 def _phantom_problems(trial):

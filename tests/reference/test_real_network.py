@@ -45,7 +45,7 @@ def test_lungs_of_one_cut_out_lung(reader):
 def test_what_is_no_chest_in_hu_is_unlike_the_training(reader):
     image = images.read(DATA / "ct-64.nrrd")
     hu, spacing_mm = images.array(image).astype(np.float32), images.spacing_zyx(image)
-    assert reader.distance(hu, spacing_mm) < 0.8
+    assert reader.read(hu, spacing_mm, ()).distance < 0.8
     noise = np.random.default_rng(0).normal(-500, 400, hu.shape).astype(np.float32)
     for wrong in (hu + 1024, 0.5 * hu, noise, np.zeros_like(hu)):
-        assert reader.distance(wrong, spacing_mm) > 1.2
+        assert reader.read(wrong, spacing_mm, ()).distance > 1.2

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from lungitude import adam, results
+from lungitude.analysis.accuracy import accuracy
 from lungitude.analysis.agreement import agreement
 from lungitude.analysis.ancova import ancova
 from lungitude.analysis.baseline import baseline, standardised_difference
@@ -595,6 +596,22 @@ def test_agreement_of_too_few_pairs(trial):
     table = agreement(trial.adsl, reads(trial, n=2), PARAMETERS, {}, trial.strata)
     row = pick(table, STAT="icc_a1", STRATUM="all", COMPARISON="network - reader").iloc[0]
     assert row["NOTE"] == "not estimated: 2 pairs, 3 are needed"
+
+
+def test_accuracy_holds_scans_alone_against_their_truth(trial):
+    rng, people = np.random.default_rng(2), list(trial.adsl["USUBJID"][:12])
+    litres = rng.uniform(2.0, 7.0, len(people))
+    truth = pd.DataFrame({"USUBJID": people, "AVISIT": "Baseline", "FEV_ML": 1000 * litres})
+    found = truth[["USUBJID", "AVISIT"]].assign(PARAMCD="FEV1", AVAL=litres + 0.25, SOURCE="scan")
+    found.loc[0, "AVAL"] = np.nan
+    sheet = found.assign(AVAL=99.0, SOURCE="imported")
+    section = {"truth": {"FEV1": {"column": "FEV_ML", "factor": 0.001}}}
+    table = accuracy(trial.adsl, pd.concat([found, sheet]), truth, PARAMETERS, section)
+    keys = {"METHOD": "accuracy", "PARAMCD": "FEV1", "COMPARISON": "measured - truth"}
+    assert set(pick(table, **keys)["N"]) == {11}
+    assert value(table, STAT="bias", **keys) == pytest.approx(0.25)
+    assert value(table, STAT="rmse", **keys) == pytest.approx(0.25)
+    assert value(table, STAT="r", **keys) == pytest.approx(1.0)
 
 
 def test_arm_that_misses_one_visit():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lungitude.networks import baselines, hierarchical, inference, training
+from lungitude.networks import baselines, hierarchical, inference, passes, training
 from lungitude.networks.hierarchical import GROUPS, PASSES, VALUES
 
 SIDES = (16, 16, 32)
@@ -133,12 +133,12 @@ def test_the_prior_of_vessels_steers_what_the_fine_stage_says():
 
 @pytest.mark.parametrize("name", baselines.NAMES)
 def test_a_step_of_training_reaches_every_weight(name):
-    net = tiny(name, dropout=0.1)
+    config = {**training.DEFAULTS, "precision": "float32", "device": "cpu"}
+    learner = training.Learner(tiny(name, dropout=0.1).config, config)
+    net = learner.net
     before = {key: value.clone() for key, value in net.named_parameters()}
-    optimiser = torch.optim.AdamW(net.parameters(), 1e-3)
-    config = {**training.DEFAULTS, "precision": "float32"}
-    for of_pass in ("heart", "detail"):
-        parts = training._step(net, optimiser, of_pass, batch_of(of_pass), config, thin=False)
+    for step, of_pass in ((0, "heart"), (2, "detail")):
+        parts = learner.step(step, of_pass, batch_of(of_pass))
         assert parts
         assert all(np.isfinite(value) for value in parts.values())
     still = [key for key, value in net.named_parameters() if torch.equal(value, before[key])]
@@ -164,7 +164,7 @@ def test_a_comparator_reads_a_scan():
     assert set(found.labels) == set(inference.PARTS)
     assert all(labels.shape == hu.shape for labels in found.labels.values())
     net = reader.nets["chest"]
-    assert inference.features(net, torch.zeros(16, 16, 16)).shape == (4,)
+    assert passes.features(net, torch.zeros(16, 16, 16)).shape == (4,)
 
 
 def test_folding_keeps_what_a_pass_says():

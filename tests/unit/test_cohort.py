@@ -51,6 +51,18 @@ def test_the_scan_wins_and_the_rest_is_imported():
     assert found.loc[0, "ADT"] == "2024-01-02"
 
 
+def test_a_value_keeps_its_flag():
+    tables_of = biomarkers(laa=12.5, fsad=30.0)
+    tables_of["parenchyma"]["flag"] = ["network: no lobes found", float("nan")]
+    rows = imported(("1", "Baseline", "WALK", 400.0))
+    scans = scan_rows(("1", "Baseline", "insp", None))
+    found = cohort.gather(tables_of, rows, PARAMETERS, scans, VISITS)
+    assert found["AVAL"].tolist() == [12.5, 30.0, 400.0]
+    assert found["FLAG"].tolist() == ["network: no lobes found", "", ""]
+    right = PARAMETERS.assign(MEASURE="insp:parenchyma:right:laa950_pct").head(1)
+    assert cohort.from_scans(tables_of, right)["FLAG"].tolist() == [""]
+
+
 def test_an_excluded_scan_stays_missing():
     rows = imported(("1", "Baseline", "LAA", 50.0), ("1", "Week 6", "LAA", 51.0))
     scans = scan_rows(("1", "Baseline", "insp", None))

@@ -94,39 +94,12 @@ def test_blocks_hold_each_patient_once():
 
 # Scores: networks that know the truth, move it, or find nothing
 
-Drawn = evaluation.Patient
-
-
-class Once(Drawn):
-    """A patient whose scans are drawn once for all tests."""
-
-    kept: dict = {}  # noqa: RUF012
-
-    def __init__(self, case):
-        if "record" not in self.kept:
-            super().__init__(case)
-            self.kept["record"] = self.record
-        self.case, self.how, self.record = case, case.how, self.kept["record"]
-
-    def chest(self):
-        return self._once("chest")
-
-    def gated(self):
-        return self._once("gated")
-
-    def calcium(self):
-        return self._once("calcium")
-
-    def _once(self, name):
-        if name not in self.kept:
-            self.kept[name] = getattr(Drawn, name)(self)
-        return self.kept[name]
-
 
 class Told:
     """A reader that is told the true label maps, and may change them."""
 
     facts = {"digest": "told"}  # noqa: RUF012
+    precision = "float32"
 
     def __init__(self, patient, change=None, values=None):
         self.patient, self.values = patient, values or {}
@@ -134,15 +107,15 @@ class Told:
 
     def read(self, hu, spacing_mm, parts):
         if "lobes" in parts:
-            scan, _ = self.patient.chest()
+            scan, _ = self.patient.chest
             true = {"lungs": scan.lungs, "lobes": scan.lobes, **scan.labels}
         else:
-            true = {"coronary": self.patient.calcium()[2]}
+            true = {"coronary": self.patient.calcium[2]}
         assert hu.shape == true[parts[0]].shape
         return self._maps({part: self.change(true[part]) for part in parts})
 
     def cycle(self, phases, spacing_mm):
-        _, images, true = self.patient.gated()
+        _, images, true = self.patient.gated
         assert len(phases) == len(images)
         return self._maps({"heart": [self.change(labels) for labels in true]})
 
@@ -153,17 +126,18 @@ class Told:
 
 @pytest.fixture(scope="module")
 def coarse():
-    """One patient, coarse scans."""
+    """One patient, coarse scans, drawn once for all tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(unseen.DOMAINS, "internal", COARSE)
-        patch.setattr(evaluation, "Patient", Once)
-        yield unseen.case(2, "internal")
+        patient = evaluation.Patient(unseen.case(2, "internal"))
+        patch.setattr(evaluation, "Patient", lambda case: patient)
+        yield patient
 
 
 @pytest.fixture(scope="module")
 def perfect(coarse):
     values = {"mld_hu": -850.0, "lv_ml": 100.0, "lung_ml": 5000.0}
-    return evaluation.measure(Told(Once(coarse), values=values), coarse)
+    return evaluation.measure(Told(coarse, values=values), coarse.case)
 
 
 def of(rows, **names):
@@ -225,7 +199,7 @@ def test_labels_that_are_moved_lose_overlap(coarse):
     def moved(labels):
         return np.roll(labels, 2, axis=2)
 
-    rows = evaluation.measure(Told(Once(coarse), moved), coarse)
+    rows = evaluation.measure(Told(coarse, moved), coarse.case)
     dice = of(rows, kind="overlap", quantity="dice").set_index(["scan", "structure"])["measured"]
     assert 0.8 < dice["chest", "lungs"] < 0.98
     assert dice["chest", "vessels"] < 0.5
@@ -239,7 +213,7 @@ def test_labels_that_are_moved_lose_overlap(coarse):
 
 
 def test_nothing_found_is_a_score_of_0_and_no_biomarker(coarse):
-    rows = evaluation.measure(Told(Once(coarse), np.zeros_like), coarse)
+    rows = evaluation.measure(Told(coarse, np.zeros_like), coarse.case)
     assert of(rows, kind="fault").empty
     scores = of(rows, kind="overlap")
     scores = scores[scores["note"] == "missed"]
@@ -257,11 +231,21 @@ def test_a_scan_that_fails_is_a_row_and_the_others_go_on(coarse):
         def read(self, hu, spacing_mm, parts):
             raise RuntimeError("no memory")
 
-    rows = evaluation.measure(Broken(Once(coarse)), coarse)
+    rows = evaluation.measure(Broken(coarse), coarse.case)
     faults = of(rows, kind="fault")
     assert faults["scan"].tolist() == ["chest", "calcium"]
     assert set(faults["note"]) == {"RuntimeError: no memory"}
     assert set(of(rows, kind="biomarker")["scan"]) == {"gated"}
+
+
+def test_a_short_measure_has_overlap_and_biomarkers_alone(coarse, perfect):
+    rows = evaluation.measure(Told(coarse), coarse.case, coarse, thorough=False)
+    assert set(rows["kind"]) == {"overlap", "biomarker"}
+    assert set(rows["source"]) == {"network"}
+    keys = ["kind", "scan", "structure", "item", "quantity", "source"]
+    both = rows.merge(perfect, on=keys)
+    assert len(both) == len(rows)
+    np.testing.assert_array_equal(both["measured_x"], both["measured_y"])
 
 
 # Figures
@@ -438,7 +422,7 @@ def test_jobs_evaluate_a_block_and_gather_it(tmp_path, monkeypatch, coarse):
 
     def reader(weights, precision):
         assert (weights, precision) == ("own.safetensors", "float32")
-        return Told(Once(coarse))
+        return Told(coarse)
 
     monkeypatch.setattr("lungitude.networks.inference.Reader", reader)
     for name in ("_trees", "_airways", "_vessels"):  # costly, and tested above
@@ -468,4 +452,4 @@ def test_jobs_evaluate_a_block_and_gather_it(tmp_path, monkeypatch, coarse):
         assert (tmp_path / "out" / path).stat().st_size > 0
     text = (tmp_path / "out" / "networks.md").read_text(encoding="utf-8")
     assert "| internal | 1 |" in text
-    assert "weights told" in text
+    assert "weights told in float32" in text

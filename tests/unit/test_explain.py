@@ -426,9 +426,11 @@ def test_script_takes_an_unseen_patient(small, scan, tmp_path, monkeypatch):
         def __init__(self, case):
             assert (case.domain, case.number, case.how.phases) == ("internal", 2, 1)
 
+        @property
         def chest(self):
             return SimpleNamespace(lobes=maps["lobes"], labels=maps, grid=grid), hu
 
+        @property
         def gated(self):
             return grid, [hu], [maps["heart"]]
 

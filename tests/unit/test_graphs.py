@@ -126,6 +126,13 @@ def test_loop_is_broken_where_it_is_thin():
     assert branch.path[:, 1].max() < 20
 
 
+def test_a_narrow_bandwidth_bridges_a_wide_gap():
+    path = np.array([[0.0, 0, 0], [20.0, 0, 0], [22.0, 0, 0]])
+    points, tangents = graphs.centreline(path, 0.5, bandwidth_mm=1.0)
+    np.testing.assert_allclose(points[:, 0], np.linspace(0, 22, len(points)), atol=0.5)
+    np.testing.assert_allclose(tangents, [[1.0, 0, 0]] * len(points), atol=1e-6)
+
+
 def test_centreline_of_a_parabola():
     t = np.linspace(-10, 10, 41)
     path = np.stack([t, 0.02 * t**2, 0 * t], axis=1)

@@ -1,36 +1,41 @@
 """Settings of networks: the shipped file is the defaults, slips of the pen are named."""
 
 import pytest
+import yaml
 
-from lungitude.networks import hierarchical, settings, training
+from lungitude.networks import hierarchical, losses, parting, settings, training
 
 
 def test_the_shipped_file_spells_out_the_defaults():
     found = settings.load("hierarchical")
-    assert settings.lacking(found) == []
     network, options = settings.arguments(found)
     assert network == hierarchical.DEFAULTS
     assert options == training.DEFAULTS
-    assert found["reading"]["precision"] == "float32"
+    assert options["weights"] == losses.WEIGHTS
+    assert found["parting"] == parting.DEFAULTS
+    assert found["reading"] == settings.READING
+    content = yaml.safe_load((settings.FOLDER / "hierarchical.yaml").read_text(encoding="utf-8"))
+    for section, keys in content.items():  # by the file, not by what completes it
+        assert set(keys) == set(found[section])
 
 
-def test_the_published_file_is_read_and_says_what_is_lacking(monkeypatch):
+def test_the_published_file_asks_for_what_the_publication_says():
     found = settings.load("published")
-    assert found["network"]["windows_hu"] == [[-1000.0, 400.0]]
-    assert found["training"]["rate"] == 1e-4
-    assert found["training"]["batch"] == dict.fromkeys(("chest", "heart", "detail"), 3)
+    network, options = settings.arguments(found)
+    assert network["windows_hu"] == [[-1000.0, 400.0]]
+    assert 1.0 <= network["blur_voxels"] <= 1.5
+    assert (options["optimiser"], options["rate"]) == ("adam", 1e-4)
+    assert options["batch"] == dict.fromkeys(("chest", "heart", "detail"), 3)
+    assert options["augmentation"] == "published"
+    assert options["patience"] > 0
     assert found["parting"]["folds"] == 5
-    without = settings.lacking(found)
-    for section in ("network", "training"):
-        # An option that a module has taken up is lacking no more.
-        done = {"network": hierarchical.DEFAULTS, "training": training.DEFAULTS}[section]
-        for key in settings.PLANNED[section]:
-            assert not (key in done and f"{section}.{key}" in without)
-    assert "reading.vessel_tracking" in without
-    with pytest.raises(ValueError, match=r"not supported by this version: .*vessel_tracking"):
-        settings.arguments(found)
-    monkeypatch.setitem(training.DEFAULTS, "optimiser", "adamw")
-    assert "training.optimiser" not in settings.lacking(settings.load("published"))
+    assert found["reading"] == {
+        "precision": "float32",
+        "probabilities": True,
+        "vessel_tracking": True,
+    }
+    assert set(network) == set(hierarchical.DEFAULTS)
+    assert set(options) == set(training.DEFAULTS)
 
 
 def test_what_is_left_out_is_as_in_the_defaults():
@@ -71,6 +76,16 @@ def test_a_comparator_has_keys_of_its_own():
         ({"training": [1]}, "training: is .*write keys with values"),
         ({"parting": {"by": "G", "shares": {"a": 0.5}}}, "don't sum to 1"),
         ({"parting": {"folds": 5}}, "parting.by: name the column"),
+        ({"parting": {"by": "G"}}, "parting.shares: name train, validation, test"),
+        ({"parting": {"by": "G", "shares": {"train": 1.0}}}, "name train, validation, test"),
+        (
+            {"parting": {"by": "G", "shares": {"train": 0.5, "validation": 0.5}, "folds": 1}},
+            "1 fold holds everybody out",
+        ),
+        ({"training": {"weights": {"edge": 1.0}}}, "training.weights: lacks entropy, cldice"),
+        ({"training": {"augmentation": "none"}}, "augmentation: is 'none'; known: wide, published"),
+        ({"network": {"airway_encoder": "vgg"}}, "is 'vgg'; known: shared, residual, resnet50"),
+        ({"reading": {"probabilities": 1}}, "reading.probabilities: is 1; write a value such as"),
         ("text", "needs the sections"),
     ],
 )
@@ -83,7 +98,7 @@ def test_slips_of_the_pen_are_named(content, said):
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):
-    with pytest.raises(ValueError, match="no such file; in config/networks: hierarchical, publ"):
+    with pytest.raises(ValueError, match=r"no such file; in config/networks: .*hierarchical, publ"):
         settings.load("publisched")
     path = tmp_path / "bad.yaml"
     path.write_text("network: [", encoding="utf-8")

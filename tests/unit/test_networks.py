@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from scipy import ndimage
 
 from lungitude.networks import (
     anatomies,
@@ -17,7 +18,9 @@ from lungitude.networks import (
     hierarchical,
     inference,
     losses,
+    passes,
     synthesis,
+    tidying,
     training,
     trust,
     weights,
@@ -25,7 +28,9 @@ from lungitude.networks import (
 
 SMALL = {"features": [4, 8, 8, 8], "decoder": [4, 4, 4]}
 QUICK = {
-    "steps": 4,
+    "steps": 2,
+    "refine_steps": 2,
+    "refine_shares": {"chest": 0.5, "detail": 0.5},
     "batch": {"chest": 1, "heart": 1, "detail": 1},
     "warm_up": 2,
     "precision": "float32",
@@ -153,7 +158,7 @@ def test_resnet50_encoder_is_one_setting_away():
 @pytest.mark.parametrize(
     ("config", "told"),
     [
-        ({"width": 3}, "unknown setting width; known: encoder, features"),
+        ({"width": 3}, "unknown setting width; known: encoder, "),
         ({"encoder": "vgg"}, "encoder 'vgg' is unknown; known: residual, resnet50"),
         ({"branches": ["liver"]}, "branches are some of lung, airway, vessel, heart"),
         ({"branches": []}, "branches are some of"),
@@ -231,6 +236,17 @@ def test_a_detail_tells_lungs_from_the_rest_and_not_lobes():
     assert merged[0, :, 0, 0].tolist() == [0, 1, 2, 255]
 
 
+def test_vessels_are_learnt_as_such_where_nothing_tells_their_kind():
+    logits = torch.randn(1, 3, 2, 2, 5, generator=torch.manual_seed(3))
+    truth = torch.tensor([0, 1, 2, synthesis.EITHER, 255]).expand(1, 2, 2, 5)
+    (either, vessel), (kinds, kind) = losses.merge_kinds(logits, truth)
+    share = torch.softmax(either, dim=1)[:, 1]
+    torch.testing.assert_close(share, torch.softmax(logits, dim=1)[:, 1:].sum(1))
+    assert vessel[0, 0, 0].tolist() == [0, 1, 1, 1, 255]
+    assert torch.equal(kinds, logits[:, 1:])
+    assert kind[0, 0, 0].tolist() == [255, 0, 1, 255, 255]
+
+
 # --- Synthesis and training -----------------------------------------------------------------------
 
 
@@ -262,11 +278,47 @@ def test_labels_of_a_draw_are_where_the_image_says_so(folder):
     assert np.median(outside) < 0.1
 
 
+def test_hearts_beat_and_coronaries_ride_on_them(folder):
+    name = next(
+        name
+        for name in anatomies.names(folder, "whole")
+        if anatomies.read(folder, name)[1]["heart"]
+    )
+    hearts = anatomies.read(folder, name)[0]["heart"]
+    assert len(hearts) == anatomies.BEATS
+    cavity = (hearts % anatomies.HEART_CODES == 1).sum(axis=(1, 2, 3))
+    assert cavity.max() > 1.15 * cavity.min()
+    assert set(np.unique(hearts // anatomies.HEART_CODES)) <= {0, 1, 2, 3}
+    assert (hearts // anatomies.HEART_CODES > 0).any(axis=(1, 2, 3)).all()
+
+
+def test_kinds_of_vessels_are_told_where_contrast_medium_shows_them(folder):
+    names, found = anatomies.names(folder, "detail"), set()
+    for seed in range(12):
+        labels = synthesis.draw(folder, names, "detail", np.random.default_rng(seed)).labels
+        codes = set(labels["vessels"].unique().tolist()) - {0}
+        assert codes <= {1, 2} or codes == {synthesis.EITHER}
+        found |= codes
+    assert found == {1, 2, synthesis.EITHER}
+
+
+def test_the_rate_rises_and_falls_in_each_leg():
+    config = {**training.DEFAULTS, "steps": 100, "refine_steps": 50, "warm_up": 10}
+    rates = [training.rate_of(config, step) for step in range(training.steps_of(config))]
+    assert max(rates[:100]) == rates[9] == pytest.approx(config["rate"])
+    assert max(rates[100:]) == rates[109] == pytest.approx(config["refine_rate"])
+    assert rates[99] < 1.1 * config["least_rate"] + 1e-5
+    assert rates[149] < 1.1 * config["least_rate"] + 1e-5
+    counts = [training.pass_of(config, step) for step in range(150)]
+    assert counts[100:].count("chest") < 0.35 * 50
+    assert training.leg_of({**config, "refine_steps": 0}, 100).steps == 100
+
+
 def test_training_that_was_cut_off_ends_as_if_it_had_not_been(folder, tmp_path):
     whole, done = training.train(folder, tmp_path / "whole", SMALL, QUICK)
     assert done
     # The same schedule, stopped by the clock at its first step and taken up until it is done.
-    for _ in range(QUICK["steps"]):
+    for _ in range(training.steps_of(QUICK)):
         parts, done = training.train(folder, tmp_path / "parts", SMALL, QUICK, until=0.0)
     assert done or json.loads((tmp_path / "parts/log.jsonl").read_text().splitlines()[-1])
     for (key, a), b in zip(whole.state_dict().items(), parts.state_dict().values(), strict=True):
@@ -281,7 +333,8 @@ def test_training_that_was_cut_off_ends_as_if_it_had_not_been(folder, tmp_path):
 def test_patients_held_out_are_not_trained_on(folder):
     seen, unseen = training.split(folder, {**training.DEFAULTS, **QUICK})
     patients = [
-        {training._patient(n) for names in part.values() for n in names} for part in (seen, unseen)
+        {anatomies.patient_of(n) for names in part.values() for n in names}
+        for part in (seen, unseen)
     ]
     assert all(patients)
     assert not patients[0] & patients[1]
@@ -331,12 +384,10 @@ def test_what_is_no_safetensors_is_refused_unread(tmp_path):
 def test_means_on_a_coarser_grid_are_exact():
     rng = np.random.default_rng(0)
     hu = rng.normal(size=(12, 9, 10)).astype(np.float32)
-    out = inference.resized(hu, [4, 9, 5]).numpy()
+    out = passes.resized(hu, [4, 9, 5]).numpy()
     exact = hu.reshape(4, 3, 9, 5, 2).mean((1, 4))
     np.testing.assert_allclose(out, exact, atol=1e-5)
-    odd = inference.resized(
-        np.arange(5, dtype=np.float32)[None, None] * np.ones((2, 2, 1)), [2, 2, 2]
-    )
+    odd = passes.resized(np.arange(5, dtype=np.float32)[None, None] * np.ones((2, 2, 1)), [2, 2, 2])
     # Voxels 0, 1 and half of 2; half of 2, 3 and 4.
     np.testing.assert_allclose(odd[0, 0], [(0 + 1 + 0.5 * 2) / 2.5, (0.5 * 2 + 3 + 4) / 2.5])
 
@@ -344,9 +395,9 @@ def test_means_on_a_coarser_grid_are_exact():
 def test_blocks_with_halos_read_as_one(small, monkeypatch):
     reader = inference.Reader(net=small)
     volume = torch.randn(96, 32, 32, generator=torch.manual_seed(3)) * 200 - 700
-    whole, _ = inference._run(reader, "detail", volume, None)
-    monkeypatch.setattr(inference, "BLOCK_VOXELS", 80 * 32 * 32)
-    parts, _ = inference._run(reader, "detail", volume, None)
+    whole, _ = passes.run(reader, "detail", volume, None)
+    monkeypatch.setattr(passes, "BLOCK_VOXELS", 80 * 32 * 32)
+    parts, _ = passes.run(reader, "detail", volume, None)
     for group, values in whole.items():
         differ = np.abs(values.astype(int) - parts[group].astype(int))
         assert differ.max() <= 12, group  # of 255; the halo is finite
@@ -367,8 +418,62 @@ def test_maps_lie_on_the_grid_of_the_scan_in_any_orientation(small):
         np.testing.assert_array_equal(sitk.GetArrayViewFromImage(labels), back)
 
 
+def test_what_may_be_either_of_two_classes_is_inside_all_the_same():
+    view = _view("airways", [0.3, 0.2, 0.1, 0.0], [0.35, 0.2, 0.8, 0.49])
+    labels, share, promised = tidying.decide(view, "airways")
+    assert labels.ravel().tolist() == [2, 0, 2, 0]
+    np.testing.assert_allclose(share.ravel() / 255, [0.65, 0.4, 0.9, 0.49], atol=0.006)
+    by_hand = 2 * (0.65 + 0.9) / (0.65 + 0.4 + 0.9 + 0.49 + 2)
+    assert promised == pytest.approx(by_hand, abs=0.004)
+
+
+def _view(group, *shares):
+    """Probabilities of the classes inside along one line of voxels."""
+    shares = np.array([np.zeros(len(shares[0])), *shares])[:, None, None]
+    values = {group: np.rint(255 * shares).astype(np.uint8)}
+    return passes.View(values, [np.arange(n) for n in shares.shape[1:]])
+
+
+def test_probabilities_between_voxels_are_linear_and_stay_at_the_ends():
+    rng = np.random.default_rng(5)
+    values = rng.integers(0, 256, (3, 6, 5, 7)).astype(np.uint8)
+    lines = [np.linspace(-1.0, n + 0.5, 2 * n + 3) for n in values.shape[1:]]
+    view = passes.View({"vessels": values}, lines)
+    found = np.concatenate([view.at("vessels", (2, 0), slab) for slab in view.slabs()], axis=1)
+    at = np.meshgrid(
+        *(line.clip(0, n - 1) for line, n in zip(lines, values.shape[1:], strict=True)),
+        indexing="ij",
+    )
+    for code, one in zip((2, 0), found, strict=True):
+        exact = ndimage.map_coordinates(values[code].astype(float) / 255, at, order=1)
+        np.testing.assert_allclose(one, exact, atol=1e-5)
+
+
+def test_cubes_of_voxels_as_bytes_are_taken_apart_as_the_logits_are(small):
+    reader = inference.Reader(net=small)
+    volume = torch.randn(48, 32, 40, generator=torch.manual_seed(3)) * 200 - 700
+    by_cubes, _ = passes.run(reader, "detail", volume, None)
+    reader.folded = False
+    whole, _ = passes.run(reader, "detail", volume, None)
+    for group, values in whole.items():
+        np.testing.assert_array_equal(values, by_cubes[group], err_msg=group)
+
+
+def test_arteries_and_veins_are_told_apart_or_not_at_all():
+    labels = np.array([1, 1, 2, 2, 0], np.uint8)
+    sure = _view("vessels", [0.9, 0.8, 0.1, 0.1, 0.0], [0.0, 0.1, 0.8, 0.9, 0.0])
+    torn = _view("vessels", [0.5, 0.5, 0.4, 0.4, 0.0], [0.4, 0.4, 0.5, 0.5, 0.0])
+    labels = labels[None, None]
+    assert tidying.kinds_told(sure, labels)
+    assert not tidying.kinds_told(torn, labels)
+    assert not tidying.kinds_told(sure, np.where(labels > 0, 2, 0))
+    assert not tidying.kinds_told(sure, np.zeros_like(labels))
+
+
 def test_wrong_precision_is_told(small):
-    with pytest.raises(ValueError, match="precision 'int8' is unknown; known: float32, bfloat16"):
+    with pytest.raises(
+        ValueError, match="precision 'int8' is unknown; known: float32, bfloat16, auto"
+    ):
         inference.Reader(net=small, precision="int8")
 
 

@@ -386,14 +386,20 @@ def test_nothing_exists_after_the_data_cut(tmp_path):
 # --- Scans, the truth of their images, readings -------------------------------------------------
 
 
+def test_true_label_maps_are_named_where_asked_for(tmp_path):
+    scans = cohort.write(tmp_path, DEMO / "model.yaml", scale=0.02, labels=True)["scans"]
+    first = scans.iloc[0]
+    assert first["AIRWAYS"] == f"data/demo/{first.USUBJID}/baseline/labels/airways.nii.gz"
+    for column, series in (("VESSELS", "hrct_insp"), ("CORONARY", "calcium"), ("HEART", "cta")):
+        assert set(scans["SERIES"][scans[column].notna()]) == {series}
+
+
 def test_scans_are_those_of_attended_visits(trial, demo):
     scans = demo["scans"]
     first = scans.iloc[0]
     assert first["PATH"] == f"data/demo/{first.USUBJID}/baseline/{first.SERIES}"
     assert set(scans["SERIES"]) == {"hrct_insp", "hrct_exp", "calcium", "cta"}
-    assert first["AIRWAYS"] == f"data/demo/{first.USUBJID}/baseline/labels/airways.nii.gz"
-    for column, series in (("VESSELS", "hrct_insp"), ("CORONARY", "calcium"), ("HEART", "cta")):
-        assert set(scans["SERIES"][scans[column].notna()]) == {series}
+    assert not {"AIRWAYS", "VESSELS", "CORONARY", "HEART"} & set(scans)  # the network finds them
     key = ["USUBJID", "AVISIT"]
     imported = demo["measurements"].query("PARAMCD == 'LAV950'")[key]
     inspired = scans.query("SERIES == 'hrct_insp'")[key]

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import SimpleITK as sitk
 from scipy import stats
@@ -10,6 +11,9 @@ from scipy import stats
 from lungitude import images
 from lungitude.biomarkers.parenchyma import parenchyma
 from lungitude.networks import preprocessing
+from lungitude.phantom import render
+from lungitude.validation import imaging_cases, imaging_preprocessing
+from lungitude.validation.imaging_preprocessing import COLUMNS
 
 
 def image_of(values, spacing=(1.0, 1.0, 1.0)):
@@ -69,3 +73,30 @@ def test_what_cannot_be_preprocessed_is_named():
         preprocessing.published(image, -1.0)
     with pytest.raises(ValueError, match="not finite"):
         preprocessing.published(image_of(np.full((3, 3, 3), np.nan)))
+
+
+def test_bias_is_summed_up_by_quantity_and_sigma():
+    rows = [
+        ("A", "score", 100.0, 98.0, 1.0, "voxel", 90.0, -8.0),
+        ("B", "score", 200.0, 204.0, 1.0, "voxel", 200.0, -4.0),
+        ("A", "score", 100.0, 98.0, 1.5, "voxel", 80.0, -18.0),
+        ("A", "tbv_ml", math.nan, 70.0, 1.0, "voxel", 66.0, -4.0),
+    ]
+    table = imaging_preprocessing.summarise(pd.DataFrame(rows, columns=COLUMNS))
+    first = table.iloc[0]
+    assert (first["quantity"], first["sigma"], first["n"]) == ("score", 1.0, 2)
+    assert first["error"] == pytest.approx(1.0)
+    assert first["bias"] == pytest.approx(-6.0)
+    assert first["sd"] == pytest.approx(math.sqrt(8.0))
+    assert (first["least"], first["most"]) == (-8.0, -4.0)
+    text = imaging_preprocessing.document(table)
+    assert "| Agatston score | 1.0 | 2 | 1.0 | -6.0 | 2.8 | -8.0 | -4.0 |" in text
+    assert "| Total blood volume (mL) | 1.0 | 1 |  | -4.0 |  | -4.0 | -4.0 |" in text
+
+
+def test_blurred_calcium_is_scored_lower():
+    record = render.prepare(imaging_cases.row(9, "first", ("heart",)), {})
+    table = imaging_preprocessing.bias_of_calcium(record).set_index(["quantity", "sigma"])
+    assert table.loc[("score", 1.0), "truth"] == pytest.approx(record.quantities["agatston"])
+    assert table.loc[("score", 1.0), "raw"] > 10
+    assert table.loc[("score", 1.5), "bias"] < table.loc[("score", 1.0), "bias"] < 0

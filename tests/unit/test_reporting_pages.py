@@ -10,7 +10,7 @@ from PIL import Image
 from unit import reporting_fixture as fixture
 from unit import reporting_jobs as jobs
 
-from lungitude import tables
+from lungitude import doubts, tables
 from lungitude.reporting import methods, quality, report
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "path", "use", "rect", "circle"}
@@ -305,6 +305,47 @@ def test_quality_page(scanned):
     assert "Parametric response map" in text
     assert text.index("Excluded scans") < text.index("Flagged scans") < text.index("All scans")
     assert str(scanned.root) not in text
+
+
+def page_with(scanned, trust):
+    trial = {"title": "T", "synthetic": False, "data_cut": None}
+    return quality.build(
+        [], scanned.registrations, scanned.quality, scanned.scans, fixture.VISITS, trial, {},
+        scanned.root / "quality.html", trust,
+    )  # fmt: skip
+
+
+def test_quality_page_tells_how_far_label_maps_are_trusted(scanned):
+    trust = pd.DataFrame(
+        [
+            ["P1", "Baseline", "hrct_insp", "lobes", "network", 4000, 0.97, 0.4, "", 0.98, 2, "",
+             ""],
+            ["P1", "Week 6", "hrct_insp", "lobes", "network", 4000, 0.91, 1.2, "<unlike>", 0.9, 9,
+             "they differ", ""],
+            ["P2", "Baseline", "hrct_insp", "lobes", "network", 4000, 0.95, 0.6, None, None, None,
+             None, "LAV950: 3 further readings"],
+            ["P2", "Baseline", "hrct_insp", "airways", "network", 0, None, 0.6, None, None, None,
+             None, None],
+        ],
+        columns=doubts.COLUMNS,
+    )  # fmt: skip
+    text = page_with(scanned, trust)
+    rows = re.findall(r'<tr><th scope="row">(?:lobes|airways).*?</tr>', text)
+    cells = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in rows]
+    assert cells == [
+        ["lobes", "network", "3", "2", "0.95 (0.91 to 0.97)", "0.60 (0.40 to 1.20)",
+         "0.94 (0.90 to 0.98)"],
+        ["airways", "network", "1", "0", "", "0.60 (0.60 to 0.60)", ""],
+    ]  # fmt: skip
+    assert "<td>network: &lt;unlike&gt;; cross-check: they differ</td>" in text
+    assert "<td>spread: LAV950: 3 further readings</td>" in text
+    outline(text)
+    assert "No label map is doubted." in page_with(scanned, trust.iloc[[0]])
+
+
+@pytest.mark.parametrize("trust", [None, pd.DataFrame(columns=doubts.COLUMNS)])
+def test_without_maps_of_the_run_there_is_no_word_of_trust(scanned, trust):
+    assert "Trust in label maps" not in page_with(scanned, trust)
 
 
 def test_quality_page_keeps_within_its_budget(scanned):

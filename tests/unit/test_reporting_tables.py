@@ -8,7 +8,14 @@ import pytest
 from unit import reporting_fixture as fixture
 
 from lungitude.reporting import format as text
-from lungitude.reporting import report, table, table_agreement, table_baseline, table_primary
+from lungitude.reporting import (
+    report,
+    table,
+    table_accuracy,
+    table_agreement,
+    table_baseline,
+    table_primary,
+)
 from lungitude.reporting.results import Results
 
 BUILDERS = {"table_baseline": table_baseline.build, "table_primary": table_primary.build}
@@ -342,6 +349,28 @@ def test_agreement_table():
     rendered = table_agreement.build(fixture.results(table=frame), trial, display)
     assert [c.mark for c in rendered.rows[1].cells] == ["", "a", "", "", "", ""]
     assert rendered.footnotes[-1][0] == "a"
+
+
+def test_accuracy_table():
+    trial, frame = fixture.context(), fixture.frame()
+    mine = frame.loc[frame["METHOD"] == "agreement"].assign(
+        METHOD="accuracy", COMPARISON="measured - truth"
+    )
+    mine = mine.loc[~mine["STAT"].str.contains("icc")]
+    more = {"rmse": 1.44, "r": 0.956, "r_ci_low": 0.93, "r_ci_high": 0.97}
+    rows = [{**mine.iloc[0].to_dict(), "STAT": stat, "VALUE": v} for stat, v in more.items()]
+    frame = type(frame)(frame.to_dict("records") + mine.to_dict("records") + rows)
+    display = {"id": "table_accuracy", "title": "Accuracy"}
+    rendered = table_accuracy.build(fixture.results(table=frame), trial, display)
+    assert [c.text for c in rendered.rows[0].cells] == [
+        "60",
+        "0.956 (0.930 to 0.970)",
+        "1.44",
+        "-0.35 (-0.60 to -0.10)",
+        "-3.10",
+        "2.40",
+    ]
+    assert table_accuracy.build(fixture.results(), trial, display) is None
 
 
 def test_footnote_letters_go_beyond_z():

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from helpers import ROOT, change_cell, edit_text, edit_yaml, problems_of
+from helpers import ROOT, change_cell, edit_text, edit_yaml, problems_of, without_accuracy
 from lungitude import cli, trial
 from lungitude.biomarkers.agatston import VESSELS
 from lungitude.biomarkers.regions import THIRDS
@@ -324,6 +324,11 @@ def test_what_is_valid_is_read(name, tiny):
     assert trial.load(tiny / "config.yaml").planned
 
 
+def trees_without_inspiration(config):
+    del config["imaging"]["inspiration"]
+    config["imaging"]["classical"] = {"vessels": True}
+
+
 PHANTOM = {
     "another visit's folder": (
         text("scans.tsv", "/baseline/", "/week06/"),
@@ -363,9 +368,38 @@ PHANTOM = {
         ),
         "there is no file 'mine.safetensors'; mend the path, or leave it out for those shipped",
     ),
+    "trees beside a network": (
+        lambda f: edit_yaml(
+            f / "config.yaml",
+            lambda c: c["imaging"].update(segmentation="network", classical={"airways": True}),
+        ),
+        "the network finds airways and vessels; delete it, or say 'segmentation: classical'",
+    ),
+    "a check of no network": (
+        lambda f: edit_yaml(f / "config.yaml", lambda c: c["imaging"].update(cross_check=True)),
+        "it checks the network; say 'segmentation: network', or delete it",
+    ),
+    "trees of no series": (
+        lambda f: edit_yaml(f / "config.yaml", trees_without_inspiration),
+        "it reads the inspiration; name that series as 'imaging.inspiration'",
+    ),
+    "a tree that is not known": (
+        lambda f: edit_yaml(
+            f / "config.yaml", lambda c: c["imaging"].update(classical={"airway": True})
+        ),
+        "unknown key 'airway'",
+    ),
     "a path of 5000 letters": (
         cell("scans.tsv", "PATH", "x" * 5000),
         "the cell has 5000 characters; 1000 are allowed, shorten it",
+    ),
+    "the truth of scans that no phantom makes": (
+        lambda f: edit_yaml(f / "config.yaml", lambda c: c.pop("phantom")),
+        "the analysis of accuracy needs scans of a phantom, whose truth is known; delete it",
+    ),
+    "a quantity that the phantom has not": (
+        text("plan.yaml", "EF: {column: EF}", "EF: {column: EJECT}"),
+        "column of the phantom 'EJECT' is unknown",
     ),
     "series in capitals": (
         cell("scans.tsv", "SERIES", "HRCT_INSP"),
@@ -388,6 +422,7 @@ def test_two_scans_are_not_one_file(drawn, tmp_path):
     folder = tmp_path / "config" / "tiny"
     shutil.copytree(drawn, folder)
     edit_yaml(folder / "config.yaml", lambda c: c.pop("phantom"))
+    without_accuracy(folder / "plan.yaml")
     scans = pd.read_csv(folder / "scans.tsv", sep="\t", dtype=str).head(2)
     scans = scans.drop(columns=["AIRWAYS", "VESSELS", "CORONARY", "HEART"])
     (tmp_path / "scan.nii").touch()

@@ -68,6 +68,61 @@ def test_the_network_reads_each_visit_once_and_needs_no_label_maps(drawn, tmp_pa
     assert found["segment_lungs"] == 6
     assert found["measure_airways"] == found["measure_vessels"] == 3
     assert found["measure_calcium"] == found["measure_ventricle"] == 3
+    # Maps of probabilities come from the same jobs.
+    kept = {"network": {"probabilities": True, "vessel_tracking": True}}
+    edit_yaml(folder / "config.yaml", lambda c: c["imaging"].update(kept))
+    (one, *_) = scans["USUBJID"]
+    share = f"results/tiny/visit/{one}/baseline/network/hrct_insp_lungs_probability.nii.gz"
+    assert jobs(folder) == found
+    assert jobs(folder, share)["segment_visit"] == 1
+
+
+TREES = {"airways": True, "vessels": True}
+
+
+def unlabelled(drawn, tmp_path, *columns, first=False, **imaging):
+    """A trial of one patient without label maps of some structures; `first`: at baseline alone."""
+    (one,) = complete(drawn)
+    folder = scanned(drawn, tmp_path, lambda s: one == s.USUBJID)
+    scans = pd.read_csv(folder / "scans.tsv", sep="\t", dtype=str)
+    rows = scans["AVISIT"].isin(["Baseline"] if first else scans["AVISIT"])
+    scans.loc[rows, list(columns)] = None
+    scans.to_csv(folder / "scans.tsv", sep="\t", index=False)
+    edit_yaml(folder / "config.yaml", lambda c: c["imaging"].update(imaging))
+    return folder
+
+
+def test_airways_and_vessels_can_be_found_without_a_network(drawn, tmp_path):
+    folder = unlabelled(drawn, tmp_path, "AIRWAYS", "VESSELS", classical=TREES)
+    found = jobs(folder)
+    assert found["segment_trees"] == found["measure_airways"] == found["measure_vessels"] == 3
+    edit_yaml(folder / "config.yaml", lambda c: c["imaging"].update(classical={"vessels": True}))
+    found = jobs(folder)
+    assert found["segment_trees"] == found["measure_vessels"] == 3
+    assert "measure_airways" not in found
+
+
+def test_label_maps_of_the_sheet_come_first(drawn, tmp_path):
+    folder = unlabelled(drawn, tmp_path, "AIRWAYS", "VESSELS", first=True, classical=TREES)
+    found = jobs(folder)
+    assert found["segment_trees"] == 1
+    assert found["measure_airways"] == found["measure_vessels"] == 3
+
+
+def test_the_network_is_checked_where_it_is_used(drawn, tmp_path):
+    columns = ["AIRWAYS", "VESSELS", "CORONARY", "HEART"]
+    folder = unlabelled(
+        drawn, tmp_path, *columns, first=True, segmentation="network", cross_check=True
+    )
+    # Lungs come from the network at each visit, whatever else is given.
+    assert jobs(folder)["check_network"] == 3
+    scans = pd.read_csv(folder / "scans.tsv", sep="\t", dtype=str)
+    lungs = ["hrct_insp", "hrct_exp"]
+    later = scans["SERIES"].isin(lungs) & (scans["AVISIT"] != "Baseline")
+    scans.loc[later, "LABELS"] = scans.loc[later, "PATH"]
+    scans.to_csv(folder / "scans.tsv", sep="\t", index=False)
+    found = jobs(folder)
+    assert found["check_network"] == found["segment_visit"] == 1
 
 
 def test_a_missing_visit(drawn, tmp_path):

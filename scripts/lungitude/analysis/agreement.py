@@ -10,6 +10,7 @@ from lungitude.results import Rows
 from lungitude.statistics.accuracy import accuracy, ccc, proportional_bias, repeatability
 from lungitude.statistics.agreement import bland_altman, icc
 from lungitude.statistics.bands import SCALES, verbal_band
+from lungitude.statistics.correlation import correlate
 from lungitude.statistics.engines import icc_cross_check
 
 METHOD = "agreement"
@@ -32,6 +33,7 @@ LIMITS = (
 )
 # Coefficients of pairs: of the first against the second, whatever the number of pairs a patient.
 PAIRED = {
+    "pearson": ("r", "r_ci_low", "r_ci_high"),
     "ccc": ("ccc", "ccc_ci_low", "ccc_ci_high"),
     "accuracy": ("mae", "mape", "rmse"),
     "repeatability": ("within_sd", "rc", "rc_ci_low", "rc_ci_high"),
@@ -39,7 +41,7 @@ PAIRED = {
 }
 
 
-def agreement(adsl, reads, parameters, section, strata=(), confidence=0.95):
+def agreement(adsl, reads, parameters, section, strata=(), confidence=0.95, method=METHOD):
     """Compare methods with each other, readers of a method, and repeats of a method.
 
     Parameters
@@ -54,6 +56,8 @@ def agreement(adsl, reads, parameters, section, strata=(), confidence=0.95):
     strata : list of dict
         As in config.yaml.
     confidence : float
+    method : str
+        METHOD of the rows.
 
     Returns
     -------
@@ -61,7 +65,7 @@ def agreement(adsl, reads, parameters, section, strata=(), confidence=0.95):
         Results table by COMPARISON: ``network - reader`` (methods, each the mean of its readers
         and repeats), ``reader: R1 - R2`` (readers of a method, means of repeats), ``network: 1 -
         2`` (repeats, by the same reader). STAT icc_a1 icc_ci_low icc_ci_high bias sd loa_low
-        loa_high with their intervals; ccc, mae mape rmse (of the first against the second),
+        loa_high with their intervals; r, ccc, mae mape rmse (of the first against the second),
         within_sd rc (repeatability) and slope (of the difference on the mean); N is the pairs. The
         note of icc_a1 has the words for its interval. Values are on the scale of measurement.
         Patients with several visits are allowed for in the limits of agreement.
@@ -71,7 +75,7 @@ def agreement(adsl, reads, parameters, section, strata=(), confidence=0.95):
     ArithmeticError
         An intraclass correlation differs from that of the second engine.
     """
-    rows = Rows(METHOD)
+    rows = Rows(method)
     wanted = chosen(section.get("parameters", "all"), parameters)
     subjects = adsl.set_index("USUBJID")
     known = reads.loc[reads["AVAL"].notna() & reads["USUBJID"].isin(subjects.index)]
@@ -182,8 +186,13 @@ def _compare(rows, pairs, confidence, note, band, keys):
 
 def _coefficients(x, y, confidence):
     """Give the coefficients of `PAIRED`; NaN where the pairs do not allow one."""
-    calls = {"ccc": ccc, "accuracy": accuracy, "repeatability": repeatability}
-    calls["proportional_bias"] = proportional_bias
+    calls = {
+        "pearson": _pearson,
+        "ccc": ccc,
+        "accuracy": accuracy,
+        "repeatability": repeatability,
+        "proportional_bias": proportional_bias,
+    }
     found = {}
     for name, stats in PAIRED.items():
         table, _ = attempted(calls[name], x, y, confidence=confidence)
@@ -195,3 +204,7 @@ def _coefficients(x, y, confidence):
             plain = stat if stat in row else stat.partition("_")[2]
             found[stat] = float(row[plain])
     return found
+
+
+def _pearson(x, y, confidence):
+    return correlate(pd.DataFrame({"x": x, "y": y}), "x", "y", confidence=confidence)

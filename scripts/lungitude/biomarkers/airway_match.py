@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import optimize
 
-from lungitude.biomarkers.airways import used
+from lungitude.biomarkers.airways import airways_from_branches, used
 
 ASIDE_MM = 4.0  # between the axes, registration error included
 MIN_COS = 0.8  # 37 degrees between the axes
@@ -11,6 +11,7 @@ DIAMETER_RATIO = 2.0
 MAX_APART_MM = 1.5
 MIN_MATCHED_PCT = 75.0
 _NO_PAIR = 1e6
+_CHANGING = ("pi10_mm", "wa_pct", "wa_la", "lumen_diameter_mm")
 
 
 def match_branches(baseline_branches, followup_branches, transform):
@@ -96,6 +97,32 @@ def landmarks(baseline_branches, followup_branches, matched):
         "apart_mm": apart_mm,
         "registration_flag": "; ".join(flags),
     }
+
+
+def follow(baseline_branches, followup_branches, transform):
+    """Airways of a follow-up as they compare with those of the baseline.
+
+    Parameters
+    ----------
+    baseline_branches, followup_branches, transform
+        As `match_branches`.
+
+    Returns
+    -------
+    DataFrame
+        As `airways.airways_from_branches` of the follow-up, but what changes is that of the
+        baseline plus the change over the branches that are measured at both visits; its own is
+        kept as ``..._unmatched``. Also n_matched and what `landmarks` says.
+    """
+    before, after = match_branches(baseline_branches, followup_branches, transform)
+    agreement = landmarks(baseline_branches, followup_branches, before)
+    own = airways_from_branches(baseline_branches)
+    before, after = airways_from_branches(before), airways_from_branches(after)
+    table = airways_from_branches(followup_branches)
+    for name in _CHANGING:
+        table[f"{name}_unmatched"] = table[name]
+        table[name] = own[name] + after[name] - before[name]
+    return table.assign(n_matched=after["n_branches"], **agreement)
 
 
 def _pairs(first, second, transform):

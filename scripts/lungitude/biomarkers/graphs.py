@@ -335,7 +335,8 @@ def centreline(path_mm, step_mm, bandwidth_mm=None):
         Distance of samples, at most; they divide the path evenly and include both its ends.
     bandwidth_mm : float, optional
         SD of the Gaussian weights along the path; default 2.5 times the largest step of the path,
-        and at least 2 mm. A path shorter than four bandwidths becomes nearly straight.
+        and at least 2 mm. A path shorter than four bandwidths becomes nearly straight. Never less
+        than half a step of the path, or nothing would lie near the samples between its points.
 
     Returns
     -------
@@ -353,6 +354,7 @@ def centreline(path_mm, step_mm, bandwidth_mm=None):
     leg = np.linalg.norm(np.diff(path, axis=0), axis=1)
     if bandwidth_mm is None:
         bandwidth_mm = max(2.0, 2.5 * float(leg.max()))
+    bandwidth_mm = max(bandwidth_mm, 0.5 * float(leg.max()))
     arc = np.concatenate(([0.0], np.cumsum(leg)))
     n = max(2, int(np.ceil(arc[-1] / step_mm)) + 1)
     return _local_fit(path, arc, np.linspace(0.0, arc[-1], n), float(bandwidth_mm))

@@ -132,7 +132,7 @@ def _shrink(image, every):
     pad = [(0, -n % e) for n, e in zip(values.shape, every[::-1], strict=True)]
     values = np.pad(values, pad)
     image = sitk.GetImageFromArray(values * np.uint8(255))
-    return sitk.GetArrayViewFromImage(sitk.BinShrink(image, every)) > 0
+    return images.array(sitk.BinShrink(image, every)) > 0
 
 
 def _box(mask):

@@ -1,8 +1,9 @@
 """Label maps to train on: patients of the phantom with wider bodies than a trial's, on disk.
 
-An anatomy is one grid of one patient: noiseless HU and three label maps, `REGIONS`, `TREES` and
-`HEART`. Wholes are chests at 2 mm (lungs, lobes, heart), details boxes at 1 mm (airways and
-vessels). What a scanner and a patient's day add is drawn anew at each step, see `synthesis`.
+An anatomy is one grid of one patient: noiseless HU, regions, trees (`TREES`) and the heart in some
+phases of its cycle (`HEART_CODES`). Wholes are chests at 2 mm (lungs, lobes, heart), details boxes
+at 1 mm (airways and vessels). What a scanner and a patient's day add is drawn anew at each step,
+see `synthesis`.
 """
 
 import dataclasses
@@ -20,11 +21,16 @@ from .hierarchical import CENTRAL
 log = logging.getLogger(__name__)
 
 TREES = {"lumen": 1, "wall": 2, "artery": 3, "vein": 4, "LAD": 5, "LCX": 6, "RCA": 7}
+HEART_CODES = 8  # a voxel of the heart: its chamber, and `HEART_CODES` times its coronary, 0 to 3
+BEATS = 6  # phases of a whole's heart, one at random in each sixth of the cycle
 LAYERS = ("regions", "trees", "heart")
 WHOLE_MM, DETAIL_MM = 2.0, 1.0
 DETAIL_SIDE = 112
 DETAILS = 3  # boxes a patient: hila and mid-lungs, upper and lower lungs
 EXPIRED_SHARE = 0.25
+EMPHYSEMA_PCT = (0.2, 45.0)  # log-uniform
+# Patients of GOLD I to IV in the publication (Table 1), whose shares the stand-ins of grades have.
+GRADES = {"I": 48, "II": 106, "III": 156, "IV": 90}
 
 # Uniform ranges of the truth sheet, wider than what a trial of COPD would enrol.
 RANGES = {
@@ -62,7 +68,7 @@ def patient(seed, name):
     """
     rng = stream(seed, name, "training anatomy")
     cells = {column: float(rng.uniform(*ends)) for column, ends in RANGES.items()}
-    cells["EMPH_PCT"] = float(np.exp(rng.uniform(np.log(0.2), np.log(45.0))))
+    cells["EMPH_PCT"] = float(np.exp(rng.uniform(*np.log(EMPHYSEMA_PCT))))
     cells["FSAD_PCT"] = float(rng.uniform(1.0, max(2.0, min(30.0, 52.0 - cells["EMPH_PCT"]))))
     cells["CACS"] = 0.0 if rng.uniform() < 0.3 else float(np.exp(rng.uniform(0.0, 7.0)))
     row = {"USUBJID": name, "AVISIT": "once", **cells}
@@ -73,7 +79,22 @@ def patient(seed, name):
     return render.count_lesions(record, (2.5, 2.5, 2.5)), rng
 
 
-def layers(record, phase, grid, cycle):
+def grade(record):
+    """Stand-in for the GOLD grade of a patient, I to IV, to stratify by.
+
+    A phantom breathes into no spirometer; what narrows the flow of COPD it has: emphysema and thick
+    walls of the airways. Both are drawn evenly between their ends (emphysema on a log scale), so
+    their places there, 0 to 1, add up to a score of known distribution (triangular, 0 to 2). It is
+    cut so that grades are as frequent as in the publication.
+    """
+    emphysema = np.interp(np.log(record.emphysema_pct), np.log(EMPHYSEMA_PCT), (0.0, 1.0))
+    score = emphysema + np.interp(record.quantities["pi10_mm"], RANGES["PI10"], (0.0, 1.0))
+    share = 0.5 * score**2 if score < 1.0 else 1.0 - 0.5 * (2.0 - score) ** 2
+    ends = np.cumsum(list(GRADES.values())) / sum(GRADES.values())
+    return list(GRADES)[int(np.searchsorted(ends[:-1], share, side="right"))]
+
+
+def layers(record, phase, grid, cycles):
     """Label maps and HU of a patient on a grid.
 
     Parameters
@@ -83,14 +104,15 @@ def layers(record, phase, grid, cycle):
     phase : str
         ``insp`` or ``exp``; the heart is drawn at ``insp`` only, since it does not breathe.
     grid : Grid
-    cycle : float
-        Part of the cardiac cycle, 0 to 1.
+    cycles : sequence of float
+        Parts of the cardiac cycle, 0 to 1.
 
     Returns
     -------
     dict of ndarray, (z, y, x)
-        hu int16 without noise; regions uint8 (lobes, `CENTRAL`), trees uint8 (`TREES`), heart
-        uint8 (`cardiac.LABELS`).
+        hu int16 without noise; regions uint8 (lobes, `CENTRAL`), trees uint8 (`TREES` 1 to 4),
+        heart (cycles, z, y, x) uint8 (`cardiac.LABELS` and `HEART_CODES`), a single empty one
+        where no heart is drawn.
     """
     scan = render.render_box(record, phase, grid, ("airways", "vessels"))
     airways, vessels = scan.labels["airways"], scan.labels["vessels"]
@@ -98,18 +120,22 @@ def layers(record, phase, grid, cycle):
     regions[(airways == TREES["lumen"]) & (regions == 0)] = CENTRAL
     trees = np.where(vessels > 0, vessels + np.uint8(2), 0).astype(np.uint8)
     trees[airways > 0] = airways[airways > 0]
-    heart = np.zeros(grid.shape, np.uint8)
+    hearts = [np.zeros(grid.shape, np.uint8)]
     if phase == "insp":
-        heart = cardiac.labels(record, cycle, grid)
-        # The chest's own aorta and the gated one differ by a fraction of a voxel: lungs stay lungs
-        # beside great vessels, and give way to chambers.
-        heart[(regions > 0) & (heart > 5)] = 0
-        heart[airways > 0] = 0
-        coronary = cardiac.coronary_labels(record, cycle, grid)
-        free = (coronary > 0) & (trees == 0) & ((regions == 0) | (heart > 0))
-        trees[free] = coronary[free] + np.uint8(4)
+        hearts = [_heart(record, cycle, grid, regions, trees) for cycle in cycles]
     hu = np.clip(np.rint(scan.t1), -1024, 3000).astype(np.int16)
-    return {"hu": hu, "regions": regions, "trees": trees, "heart": heart}
+    return {"hu": hu, "regions": regions, "trees": trees, "heart": np.stack(hearts)}
+
+
+def _heart(record, cycle, grid, regions, trees):
+    heart = cardiac.labels(record, cycle, grid)
+    # The chest's own aorta and the gated one differ by a fraction of a voxel: lungs stay lungs
+    # beside great vessels, and give way to chambers.
+    heart[(regions > 0) & (heart > 5)] = 0
+    heart[(trees == TREES["lumen"]) | (trees == TREES["wall"])] = 0
+    coronary = cardiac.coronary_labels(record, cycle, grid)
+    free = (trees == 0) & ((regions == 0) | (heart > 0))
+    return (heart + HEART_CODES * np.where(free, coronary, 0)).astype(np.uint8)
 
 
 def write(folder, seed, name):
@@ -128,16 +154,17 @@ def write(folder, seed, name):
         log.warning("left out: %s", error)
         return []
     phase = "exp" if rng.uniform() < EXPIRED_SHARE else "insp"
-    cycle = float(rng.uniform())
+    cycles = (np.arange(BEATS) + rng.uniform(size=BEATS)) / BEATS
     found = []
     whole = render.scan_grid(record, phase, (WHOLE_MM,) * 3)
     jobs = [("whole", whole)] + [("detail", _box(rng, record, whole)) for _ in range(DETAILS)]
     for number, (kind, grid) in enumerate(jobs):
         entry = f"{kind}-{name}-{number}"
-        arrays = layers(record, phase, grid, cycle)
+        arrays = layers(record, phase, grid, cycles[: BEATS if kind == "whole" else 1])
         for layer, values in arrays.items():
             np.save(folder / f"{entry}.{layer}.npy", values)
         known = {"phase": phase, "spacing_mm": grid.spacing_mm[0], "heart": phase == "insp"}
+        known["GOLDGR"] = grade(record)
         (folder / f"{entry}.json").write_text(json.dumps(known), encoding="utf-8")
         found.append(entry)
     return found
@@ -161,11 +188,25 @@ def names(folder, kind):
     return sorted(path.relative_to(folder).as_posix()[: -len(".json")] for path in found)
 
 
+def patients(folder):
+    """Return the patients who have anatomies below a folder; sorted."""
+    return sorted({patient_of(name) for name in names(folder, "whole")})
+
+
+def patient_of(name):
+    """Return the patient of an anatomy."""
+    return name.rsplit("/", 1)[-1].split("-", 1)[1].rsplit("-", 1)[0]
+
+
+def known(folder, name):
+    """Return what is known of an anatomy."""
+    return json.loads((Path(folder) / f"{name}.json").read_text(encoding="utf-8"))
+
+
 def read(folder, name):
     """Arrays of an anatomy, memory-mapped, and what is known of it."""
     folder = Path(folder)
-    known = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     arrays = {
         layer: np.load(folder / f"{name}.{layer}.npy", mmap_mode="r") for layer in ("hu", *LAYERS)
     }
-    return arrays, known
+    return arrays, known(folder, name)

@@ -81,6 +81,25 @@ def build(name, config=None):
     return Comparator(name, TRUNKS[name](config), config)
 
 
+def of(network=None):
+    """Build a network by settings that name their design.
+
+    Parameters
+    ----------
+    network : dict, optional
+        As `build`, with the design as ``architecture``; ``hierarchical`` if absent.
+    """
+    found = dict(network or {})
+    return build(found.pop("architecture", "hierarchical"), found)
+
+
+def settings_of(network=None):
+    """Complete settings as `of` takes them by the defaults of their design."""
+    name = (network or {}).get("architecture", "hierarchical")
+    own = hierarchical.DEFAULTS if name == "hierarchical" else {**COMMON, **DEFAULTS[name]}
+    return {"architecture": name, **own, **(network or {})}
+
+
 def parameters(net):
     """Return the number of trainable parameters of a network."""
     return sum(part.numel() for part in net.parameters() if part.requires_grad)
@@ -131,7 +150,7 @@ class Comparator(nn.Module):
         return hierarchical.windows(hu, self.config["windows_hu"])
 
     def encoder(self, image, name):
-        """Return the coarsest features, of which `inference.features` takes the means."""
+        """Return the coarsest features, of which `passes.features` takes the means."""
         return [self.trunk(image)[1]]
 
 
@@ -548,12 +567,16 @@ def single_task_training(branch, config):
     dict
         With the passes of the branch alone, and as many steps as these had.
     """
-    shares = config["shares"]
-    kept = {name: share for name, share in shares.items() if branch in PASSES[name]["branches"]}
-    if not kept:
-        raise ValueError(f"single task: no pass of the training reads branch '{branch}'")
-    part = sum(kept.values()) / sum(shares.values())
-    return {**config, "shares": kept, "steps": max(1, round(config["steps"] * part))}
+    found = dict(config)
+    for leg in ("", "refine_"):
+        shares = config[f"{leg}shares"]
+        kept = {name: share for name, share in shares.items() if branch in PASSES[name]["branches"]}
+        if not kept:
+            raise ValueError(f"single task: no pass of the training reads branch '{branch}'")
+        part = sum(kept.values()) / sum(shares.values())
+        found[f"{leg}shares"] = kept
+        found[f"{leg}steps"] = round(config[f"{leg}steps"] * part)
+    return found
 
 
 class Together(nn.Module):

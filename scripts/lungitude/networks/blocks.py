@@ -87,6 +87,12 @@ def unfold_voxels(x):
     return pixelshuffle(x, 3, FOLD)
 
 
+def unfold_bytes(x):
+    """Cubes of voxels, of any type, as voxels: (c, 8, z, y, x) to (c, 2 z, 2 y, 2 x)."""
+    x = x.unflatten(1, (FOLD, FOLD, FOLD)).permute(0, 4, 1, 5, 2, 6, 3)
+    return x.flatten(5, 6).flatten(3, 4).flatten(1, 2)
+
+
 def enlarge(x):
     """Twice the voxels along each axis, trilinear."""
     return functional.interpolate(x, scale_factor=2, mode="trilinear", align_corners=False)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import safetensors
 
 from . import hierarchical, weights
@@ -58,7 +59,7 @@ def draw_curves(rows, path):
     figure.savefig(path, dpi=150, metadata={"Software": None})
 
 
-def card(name, path, rows):
+def card(name, path):
     """Return the card of weights as Markdown.
 
     Parameters
@@ -67,8 +68,6 @@ def card(name, path, rows):
         Of the settings in config/networks.
     path : path
         Weights.
-    rows : list of dict
-        Of `read_log`.
     """
     with safetensors.safe_open(path, framework="pt") as file:
         text = file.metadata()
@@ -77,8 +76,11 @@ def card(name, path, rows):
     network = json.loads(text["network"])
     plan = facts["training"]
     parameters = sum(p.numel() for p in hierarchical.build(network).parameters())
-    last = [row for row in rows if "held_out" in row][-1]
-    dice = "\n".join(f"| {key} | {value:.3f} |" for key, value in last["held_out"].items())
+    test = facts.get("test_dice", {})
+    dice = "\n".join(
+        f"| {key} | {value:.3f} |" + (f" {test[key]:.3f} |" if test else "")
+        for key, value in facts["held_out_dice"].items()
+    )
     return f"""# Weights `{name}`
 
 | | |
@@ -87,7 +89,7 @@ def card(name, path, rows):
 | digest | {weights.digest(path)} |
 | architecture | {text["architecture"]} |
 | parameters | {parameters:,} |
-| steps | {last["step"]:,} of {plan["steps"]:,} |
+| steps | {facts["steps"]:,} of {plan["steps"] + plan.get("refine_steps", 0):,} |
 | samples a step | {_listed(plan["batch"])} |
 | share of the steps | {_listed(plan["shares"])} |
 | anatomies | {facts["anatomies"]["whole"]} chests, {facts["anatomies"]["detail"]} details |
@@ -99,13 +101,69 @@ Trained on random scans of patients of the phantom alone (`lungitude.networks.sy
 scan was used. Weights of one training are the same bytes on one machine only: sums of several
 threads depend on the processor. {facts["history"]}
 
-Mean Dice of the classes on {plan["held_out"]:.0%} of the patients, which were not trained on,
+{_parted(facts)}Mean Dice of the classes on {_held_out(plan, facts)}, which were not trained on,
 under the same random scanning:
 
-| pass and group | Dice |
-|---|---|
+| pass and group | Dice |{" Dice, test |" if test else ""}
+|---|---|{"---|" if test else ""}
 {dice}
+{_reading(facts)}"""
+
+
+def _held_out(plan, facts):
+    return "the last two" if "parting" in facts else f"{plan['held_out']:.0%} of the patients"
+
+
+def _parted(facts):
+    """Say how patients were parted."""
+    if "parting" not in facts:
+        return ""
+    told = facts["parting"]
+    n = {part: len(names) for part, names in told["patients"].items()}
+    fold = f" (fold {told['fold']} of {told['folds']})" if told["fold"] else ""
+    return (
+        f"Patients of each grade (`{told['by']}`) were parted alike: {n['train']} trained on, "
+        f"{n['validation']} held out for validation{fold}, {n['test']} left for the test. "
+    )
+
+
+def _reading(facts):
+    """Say how scans are to be read with the weights, as keys of config.yaml."""
+    if "reading" not in facts:
+        return ""
+    lines = "\n".join(f"    {key}: {str(v).lower()}" for key, v in facts["reading"].items())
+    return f"""
+Scans are read as these settings ask with, in a trial's config.yaml:
+
+```yaml
+imaging:
+  segmentation: network
+  network:
+    weights: ...
+{lines}
+```
 """
+
+
+def folds_table(paths):
+    """Return the held-out Dice of cross-validated trainings as Markdown.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Weights, one a fold, in their order.
+    """
+    each = []
+    for path in paths:
+        with safetensors.safe_open(path, framework="pt") as file:
+            each.append(json.loads(file.metadata()["facts"])["held_out_dice"])
+    head = " | ".join(f"fold {k}" for k in range(1, len(each) + 1))
+    lines = [f"| pass and group | {head} | mean | SD |", "|---" * (len(each) + 3) + "|"]
+    for key in each[0]:
+        values = [dice[key] for dice in each]
+        told = [*values, np.mean(values), np.std(values, ddof=1)]
+        lines.append(f"| {key} | " + " | ".join(f"{value:.3f}" for value in told) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def _listed(values):

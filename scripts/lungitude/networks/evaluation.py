@@ -62,7 +62,7 @@ CORONARY = {"LM+LAD": 1, "LCX": 2, "RCA": 3}
 EJECTED = 0.35  # of the cycle: end-systole of the phantom
 
 
-def measure(reader, case):
+def measure(reader, case, patient=None, thorough=True):
     """Read the scans of a patient with a network, and hold what it finds against truth.
 
     Parameters
@@ -70,6 +70,11 @@ def measure(reader, case):
     reader : inference.Reader
         Anything with its `read` and `cycle`.
     case : unseen.Case
+    patient : Patient, optional
+        Of the case, whose scans are kept for the next reader.
+    thorough : bool
+        Whether to take more than overlap and the network's own biomarkers: trees, topology,
+        trust, estimates, and what the true label maps give.
 
     Returns
     -------
@@ -82,11 +87,11 @@ def measure(reader, case):
         the true label maps), ``estimate`` (regressed by the network). note: status of an overlap,
         flag of a biomarker.
     """
-    rows = Rows(case, getattr(reader, "facts", {}).get("digest", ""))
-    record = rows.attempt("", Patient, case)
-    if record is not None:
+    rows = Rows(case, f"{reader.facts.get('digest', '')} in {reader.precision}", thorough)
+    patient = patient or rows.attempt("", Patient, case)
+    if patient is not None:
         for name, function in (("chest", _chest), ("gated", _gated), ("calcium", _calcium)):
-            rows.attempt(name, function, rows, reader, record)
+            rows.attempt(name, function, rows, reader, patient)
     table = pd.DataFrame(rows.rows, columns=COLUMNS)
     log.info("%s: %d rows", case.name, len(table))
     return table.astype(dict.fromkeys(NUMBERS, np.float64))
@@ -95,7 +100,9 @@ def measure(reader, case):
 class Rows:
     """Collects the rows of one case; see `COLUMNS`."""
 
-    def __init__(self, case, weights):
+    def __init__(self, case, weights, thorough=True):
+        self.thorough = thorough
+        self.sources = ("network", "labels") if thorough else ("network",)
         self.identity = (case.name, case.domain, case.grade, case.protocol.name, weights)
         self.rows = []
 
@@ -147,15 +154,17 @@ class Patient:
         record = render.prepare(case.row, {"seed": SEED})
         self.record = render.count_lesions(record, case.how.count_mm)
 
+    @functools.cached_property
     def chest(self):
-        """Return the inspiration with its label maps, and the delivered HU."""
+        """The inspiration with its label maps, and the delivered HU."""
         record = protocols.apply(self.record, self.case.protocol)
         names = ("airways", "airway_branches", "vessels")
         scan = render.render(record, ("insp",), labels=names)["insp"]
         return dataclasses.replace(scan, covers={}), render.deliver(scan)
 
+    @functools.cached_property
     def gated(self):
-        """Return the grid of the angiography, the HU of its phases and their label maps."""
+        """The grid of the angiography, the HU of its phases and their label maps."""
         how, record = self.how, self.record
         grid = cardiac.heart_grid(record, how.gated_mm)
         chests = {medium: cardiac.background(record, grid, medium) for medium in (True, False)}
@@ -174,8 +183,9 @@ class Patient:
             labels.append(cardiac.labels(record, phase, grid))
         return grid, images, labels
 
+    @functools.cached_property
     def calcium(self):
-        """Return the noiseless calcium scan, its delivered HU, and where calcium counts."""
+        """The noiseless calcium scan, its delivered HU, and where calcium counts."""
         grid = cardiac.heart_grid(self.record, self.how.calcium_mm)
         scan = cardiac.calcium_scan(self.record, grid)
         regions = cardiac.coronary_labels(self.record, scan.cycle, grid)
@@ -207,7 +217,7 @@ class Chest:
 
 
 def _chest(rows, reader, patient):
-    chest = Chest(*patient.chest())
+    chest = Chest(*patient.chest)
     spacing, true = chest.spacing_mm, chest.true
     found = reader.read(chest.hu, spacing, PARTS)
     labels = found.labels
@@ -223,12 +233,14 @@ def _chest(rows, reader, patient):
     rows.overlap("chest", *upper, {"LUL with lingula": 1}, spacing)
     rows.overlap("chest", labels["airways"], true["airways"], {"lumen": 1, "wall": 2}, spacing)
     rows.overlap("chest", labels["vessels"], true["vessels"], {"artery": 1, "vein": 2}, spacing)
-    rows.trust("chest", found, dice)
-    rows.attempt("chest", _trees, rows, chest, labels)
-    for source, maps in (("network", labels), ("labels", true)):
+    for source in rows.sources:
+        maps = labels if source == "network" else true
         for function in (_density, _airways, _vessels):
             rows.attempt("chest", function, rows, source, chest, maps)
-    rows.attempt("chest", _chest_estimates, rows, chest, found.values)
+    if rows.thorough:
+        rows.trust("chest", found, dice)
+        rows.attempt("chest", _trees, rows, chest, labels)
+        rows.attempt("chest", _chest_estimates, rows, chest, found.values)
 
 
 def _trees(rows, chest, labels):
@@ -342,7 +354,7 @@ def _pct(part, whole):
 
 
 def _gated(rows, reader, patient):
-    grid, images, true = patient.gated()
+    grid, images, true = patient.gated
     spacing = grid.spacing_mm[::-1]
     found = reader.cycle(images, spacing)
     labels = found.labels["heart"]
@@ -350,9 +362,11 @@ def _gated(rows, reader, patient):
     for name, number in (("end-diastole", 0), ("end-systole", round(EJECTED * len(true)))):
         rows.overlap(name, labels[number], true[number], HEART, spacing)
         dice.append(rows.whole(name, "heart", labels[number], true[number], spacing))
-    rows.trust("gated", found, {"heart": float(np.mean(dice))})
+    if rows.thorough:
+        rows.trust("gated", found, {"heart": float(np.mean(dice))})
     facts = hearts.truth(patient.record)
-    for source, maps in (("network", labels), ("labels", true)):
+    for source in rows.sources:
+        maps = labels if source == "network" else true
         rows.attempt("gated", _ventricle, rows, source, grid, maps, facts)
 
 
@@ -366,17 +380,20 @@ def _ventricle(rows, source, grid, maps, facts):
 
 
 def _calcium(rows, reader, patient):
-    scan, hu, true = patient.calcium()
+    scan, hu, true = patient.calcium
     spacing = scan.grid.spacing_mm[::-1]
     found = reader.read(hu, spacing, ("coronary",))
     regions = found.labels["coronary"]
     rows.overlap("calcium", regions, true, CORONARY, spacing)
     dice = rows.whole("calcium", "coronary", regions, true, spacing)
-    rows.trust("calcium", found, {"coronary": dice})
     exact = agatston(scan.grid.image(scan.t1), scan.grid.image(true)).iloc[0]["score"]
     asked = patient.record.quantities.get("agatston")
-    for source, maps in (("network", regions), ("labels", true)):
+    for source in rows.sources:
+        maps = regions if source == "network" else true
         rows.attempt("calcium", _score, rows, source, scan, hu, maps, {"t1": exact, "t0": asked})
+    if not rows.thorough:
+        return
+    rows.trust("calcium", found, {"coronary": dice})
     heart = patient.record.heart
     known = {
         "lv_ml": hearts.lv_ml(heart, scan.cycle),

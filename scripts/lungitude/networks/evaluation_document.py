@@ -1,13 +1,11 @@
 """The document of the evaluation, written from its table alone."""
 
-import textwrap
-
 from lungitude.validation.markdown import table as markdown
+from lungitude.validation.markdown import wrapped
 
 from . import unseen
 from .evaluation_summary import ALL, GROUPS, PUBLISHED, PUBLISHED_OVERLAP, QUANTITIES
 
-WIDTH = 100
 # Shown of the overlap: those of the publication first.
 STRUCTURES = (
     *PUBLISHED_OVERLAP,
@@ -63,15 +61,7 @@ def document(table, figures=()):
         _trust(table),
         _limits(),
     ]
-    paragraphs = "\n\n".join(filter(None, parts)).split("\n\n")
-    return "\n\n".join(map(_wrapped, paragraphs)) + "\n"
-
-
-def _wrapped(paragraph):
-    """Break a paragraph into lines of a width that can be read; tables and titles stay."""
-    if paragraph.startswith(("|", "#", "!")):
-        return paragraph
-    return textwrap.fill(paragraph, WIDTH, break_long_words=False, break_on_hyphens=False)
+    return wrapped(parts)
 
 
 def _domains(table):

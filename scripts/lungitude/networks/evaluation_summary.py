@@ -129,7 +129,7 @@ def summary(rows, seed=SEED):
         ``no``, by the estimate itself.
     """
     whole = rows[rows["kind"] != "fault"]
-    whole = pd.concat([whole, _grouped(whole)], ignore_index=True)
+    whole = pd.concat([whole, grouped(whole)], ignore_index=True)
     found = []
     for domain in dict.fromkeys(rows["domain"]):
         of_domain = whole[whole["domain"] == domain]
@@ -149,11 +149,11 @@ def summary(rows, seed=SEED):
     return table.astype(dict.fromkeys([*COUNTS, *MEANS, *PAIRS, *AGAINST[:2]], float))
 
 
-def _grouped(rows):
-    """Mean overlap of each patient over the structures of `GROUPS`, as rows."""
+def grouped(rows, groups=GROUPS):
+    """Mean overlap of each patient over the structures of groups such as `GROUPS`, as rows."""
     parts = []
     rows = rows[(rows["kind"] == "overlap") & rows["quantity"].isin(["dice", "iou"])]
-    for name, (scans, structures) in GROUPS.items():
+    for name, (scans, structures) in groups.items():
         some = rows[rows["scan"].isin(scans) & rows["structure"].isin(structures)]
         keys = ["case", "domain", "grade", "protocol", "weights", "quantity"]
         means = some.groupby(keys, sort=False)["measured"].agg(["mean", "count"]).reset_index()

@@ -26,7 +26,7 @@ from skimage.metrics import structural_similarity
 from torch import nn
 from torch.nn import functional
 
-from . import blocks, inference
+from . import blocks, passes
 from .hierarchical import GROUPS, PASSES, VALUES
 from .synthesis import LAA_HU
 
@@ -106,7 +106,7 @@ def layers(net, branch):
     decoder, stem = net.decoders[branch], f"decoders.{branch}"
     found = [f"{stem}.head", *(f"{stem}.units.{k}" for k in range(len(decoder.units)))]
     found += [f"{stem}.gates.{k}" for k in range(len(decoder.gates))]
-    return found + [name for name, _ in _depths(net.encoder)]
+    return found + [name for name, _ in _depths(*_encoders(net).get(branch, _shared(net)))]
 
 
 def activation(
@@ -162,7 +162,7 @@ def _signed(net, hu, name, branch, output, layer, where):
     part = copy.deepcopy(net).eval().to(memory_format=torch.contiguous_format)
     part.requires_grad_(False)
     (part if layer.startswith("encoder") else part.decoders[branch]).requires_grad_(True)
-    volume = _filled(hu, net.multiple, inference.PAD_HU)
+    volume = _filled(hu, net.multiple, passes.PAD_HU)
     inside = np.ones(np.shape(hu), bool) if where is None else where
     inside = _filled(inside, net.multiple, 0.0)[0, 0] > 0
     wrapped = _Score(part, name, branch, output, inside, where is None)
@@ -192,7 +192,7 @@ def predicted(net, hu, name, branch, group, code):
     ndarray of bool, (z, y, x)
     """
     _check(net, branch, group, code, None)
-    volume = _filled(hu, net.multiple, inference.PAD_HU)
+    volume = _filled(hu, net.multiple, passes.PAD_HU)
     with torch.inference_mode():
         volume = volume.to(next(net.parameters()).device)
         logits = copy.deepcopy(net).eval()(volume, name, (branch,))[branch][group][0]
@@ -313,13 +313,22 @@ def _pct(part, whole):
     return 100.0 * float(part) / float(whole) if whole else float("nan")
 
 
-def _depths(encoder):
+def _shared(net):
+    return net.encoder, "encoder"
+
+
+def _encoders(net):
+    """Return encoders, each with its name, of branches that have one of their own."""
+    return {branch: (part, f"own.{branch}") for branch, part in getattr(net, "own", {}).items()}
+
+
+def _depths(encoder, stem):
     """Parts of an encoder by name, from the coarsest up."""
     if hasattr(encoder, "levels"):
-        found = [(f"encoder.levels.{k}", part) for k, part in enumerate(encoder.levels)]
-        return [("encoder.last", encoder.last), *reversed(found)]
+        found = [(f"{stem}.levels.{k}", part) for k, part in enumerate(encoder.levels)]
+        return [(f"{stem}.last", encoder.last), *reversed(found)]
     names = [f"layer{k}" for k in (4, 3, 2, 1)]
-    return [(f"encoder.net.{name}", getattr(encoder.net, name)) for name in names]
+    return [(f"{stem}.net.{name}", getattr(encoder.net, name)) for name in names]
 
 
 def cascade(net):
@@ -333,14 +342,16 @@ def cascade(net):
     decoders = list(net.decoders.values())
     found = [("out", [part for d in decoders for part in (d.out, d.estimate)])]
     found.append(("head", [d.head for d in decoders]))
-    for level in range(len(decoders[0].units)):
-        parts = [part for d in decoders for part in (d.units[level], d.narrow[level])]
-        parts += [d.gates[level] for d in decoders if len(d.gates)]
-        parts += [d.lend[level - 1] for d in decoders if level and len(d.lend)]
+    for level in range(max(len(d.units) for d in decoders)):
+        deep = [d for d in decoders if level < len(d.units)]
+        parts = [part for d in deep for part in (d.units[level], d.narrow[level])]
+        parts += [d.gates[level] for d in deep if len(d.gates)]
+        parts += [d.lend[level - 1] for d in deep if level and len(d.lend)]
         found.append((f"units.{level}", parts))
-    found += [(name, [part]) for name, part in _depths(net.encoder)]
-    if not hasattr(net.encoder, "levels"):
-        found.append(("encoder.net.conv1", [net.encoder.net.conv1, net.encoder.net.bn1]))
+    for encoder, stem in (*_encoders(net).values(), _shared(net)):
+        found += [(name, [part]) for name, part in _depths(encoder, stem)]
+        if not hasattr(encoder, "levels"):
+            found.append((f"{stem}.net.conv1", [encoder.net.conv1, encoder.net.bn1]))
     return found
 
 
@@ -428,7 +439,7 @@ def explain(net, hu, spacing_mm, labels, outputs=OUTPUTS, quantiles=QUANTILES, s
     -----
     The field of an output is where its structure is densest. Low attenuation is what lies below
     `LAA_HU` once noise is blurred. Its class counts inside the lobes alone, as it was trained, and
-    so do vessels, as `inference` keeps them; a quantity may rest on anything in the field. ``near``
+    so do vessels, as `tidying` keeps them; a quantity may rest on anything in the field. ``near``
     counts what lies in the structure or within one voxel of the layer, since a map is no finer than
     its layer. ssim_randomised compares the map with those of networks of random weights, over the
     voxels that either looks at; which sign a random network gives an output is chance, so the map
@@ -454,7 +465,7 @@ def _explain(net, random, hu, spacing_mm, labels, output, quantiles):
         max(_WINDOW, round((part.stop - part.start) * mm / voxel_mm))
         for part, mm in zip(box, spacing_mm, strict=True)
     ]
-    volume = inference.resized(hu[box], sides).numpy()
+    volume = passes.resized(hu[box], sides).numpy()
     codes = _nearest(label[box], sides)
     within = np.ones(codes.shape, bool)
     if output.inside in labels:

@@ -1,9 +1,10 @@
 """The hierarchical multi-task network: one encoder, four decoders, read in passes.
 
 After Xing et al. (the trial's publication): a shared encoder and a branch each for the lungs
-(lobes, low attenuation), the airways (lumen, wall; edges, fused scales), the vessels (artery, vein;
-tubeness) and the heart (chambers, great vessels, coronary territories; attention gates). A scan is
-read coarse to fine: `PASSES` says at which voxel size which branches look at it.
+(lobes, low attenuation), the airways (lumen, wall; edges, fused scales; an encoder of their own
+where the settings ask for one), the vessels (artery, vein; tubeness) and the heart (chambers, great
+vessels, coronary territories; attention gates). A scan is read coarse to fine: `PASSES` says at
+which voxel size which branches look at it.
 """
 
 import copy
@@ -69,6 +70,12 @@ DEFAULTS = {
     "edges": True,
     "tubeness": True,
 }
+# Settings that came after the first weights: at these values a network is what it was before.
+LATER = {
+    "airway_encoder": "shared",  # or one of the encoders: of its own, for the airways alone
+    "blur_voxels": 0.0,  # SD of a Gaussian before the windows, voxels of the pass
+}
+DEFAULTS |= LATER
 
 
 def build(config=None):
@@ -122,14 +129,35 @@ class Hierarchical(nn.Module):
             raise ValueError(
                 f"network: encoder '{config['encoder']}' is unknown; known: {', '.join(ENCODERS)}"
             )
+        if config["airway_encoder"] not in ("shared", *ENCODERS):
+            raise ValueError(
+                f"network: airway_encoder '{config['airway_encoder']}' is unknown; known: shared, "
+                f"{', '.join(ENCODERS)}"
+            )
         self.config = config
         self.encoder = ENCODERS[config["encoder"]](config)
-        self.decoders = nn.ModuleDict(
-            {name: Decoder(name, self.encoder.channels, config) for name in config["branches"]}
+        apart = config["airway_encoder"] != "shared" and "airway" in config["branches"]
+        self.own = nn.ModuleDict(
+            {"airway": ENCODERS[config["airway_encoder"]](config)} if apart else {}
         )
-        self.multiple = 2 ** len(self.encoder.channels)
+        self.decoders = nn.ModuleDict(
+            {name: Decoder(name, self.reads(name).channels, config) for name in config["branches"]}
+        )
+        self.multiple = 2 ** max(len(self.reads(name).channels) for name in config["branches"])
 
-    def forward(self, hu, name, branches=None, values=False):
+    def reads(self, branch):
+        """Return the encoder that a branch reads: the shared one, or its own."""
+        return self.own[branch] if branch in self.own else self.encoder  # noqa: SIM401
+
+    def image(self, hu):
+        """Return the input of the encoders: HU, blurred where the settings say so, in windows."""
+        blur = self.config["blur_voxels"]
+        if blur:
+            with torch.autocast(hu.device.type, enabled=False):  # whole HU need their digits
+                hu = blocks.smooth(hu.float(), blur)
+        return windows(hu, self.config["windows_hu"])
+
+    def forward(self, hu, name, branches=None, values=False, folded=False):
         """Read patches.
 
         Parameters
@@ -142,6 +170,8 @@ class Hierarchical(nn.Module):
             Those of the pass if absent.
         values : bool
             Whether to estimate the quantities of `VALUES` as well.
+        folded : bool
+            Whether to leave cubes of voxels as channels, (n, 8 classes, z/2, y/2, x/2).
 
         Returns
         -------
@@ -149,14 +179,17 @@ class Hierarchical(nn.Module):
             Logits (n, classes, z, y, x) by branch and group of `GROUPS`; with `values` also
             ``values``, (n, quantities), in units of `VALUES`.
         """
-        image = windows(hu, self.config["windows_hu"])
-        features = self.encoder(image, name)
+        image = self.image(hu)
         chosen = PASSES[name]["branches"] if branches is None else branches
-        return {
-            branch: self.decoders[branch](image, features, name, values)
-            for branch in chosen
-            if branch in self.decoders
-        }
+        chosen = [branch for branch in chosen if branch in self.decoders]
+        features = None
+        if not all(branch in self.own for branch in chosen):
+            features = self.encoder(image, name)
+        found = {}
+        for branch in chosen:
+            own = self.own[branch](image, name) if branch in self.own else features
+            found[branch] = self.decoders[branch](image, own, name, values, folded)
+        return found
 
 
 class ResidualEncoder(nn.Module):
@@ -197,6 +230,7 @@ class ResNet50Encoder(nn.Module):
         self.net = resnet50(
             spatial_dims=3, n_input_channels=windows_in, feed_forward=False, conv1_t_stride=2
         )
+        self.dropout = nn.Dropout3d(config["dropout"]) if config["dropout"] else nn.Identity()
         self.channels = (64, 256, 512, 1024, 2048)
 
     def forward(self, image, name):
@@ -206,7 +240,7 @@ class ResNet50Encoder(nn.Module):
         found = [x]
         x = net.maxpool(x)
         for layer in (net.layer1, net.layer2, net.layer3, net.layer4):
-            x = layer(x)
+            x = self.dropout(layer(x))
             found.append(x)
         return found
 
@@ -220,7 +254,7 @@ class Decoder(nn.Module):
     def __init__(self, branch, channels, config):
         super().__init__()
         self.branch = branch
-        width = list(config["decoder"])
+        width = list(config["decoder"])[: len(channels) - 1]
         width += [width[-1]] * (len(channels) - 1 - len(width))
         lower = [*width[1:], channels[-1]]
         extra = self._extra(config)
@@ -252,7 +286,7 @@ class Decoder(nn.Module):
         self.tubeness = self.branch == "vessel" and config["tubeness"]
         return 2 * blocks.FOLD**3 * self.edges + 2 * self.tubeness
 
-    def forward(self, image, features, name, values):
+    def forward(self, image, features, name, values, folded=False):
         """Return logits by group, and ``values`` where asked."""
         x, lent = features[-1], []
         for level in reversed(range(len(self.units))):
@@ -264,14 +298,20 @@ class Decoder(nn.Module):
             if level == 0:
                 parts += self._filters(image)
                 parts += lent
+            # What was interpolated is float32 even where the convolutions are not.
+            parts = [part.to(skip.dtype) for part in parts]
             x = self.units[level](torch.cat(parts, dim=1), name)
             if level and self.fused:
                 small = self.lend[level - 1](x)
                 size = features[0].shape[2:]
                 lent.append(functional.interpolate(small, size=size, mode="trilinear"))
         top = functional.relu(self.head(x, name))
-        logits = blocks.unfold_voxels(self.out(top))
-        found = dict(zip(GROUPS[self.branch], logits.split(self.sizes, dim=1), strict=True))
+        logits, sizes = self.out(top), self.sizes
+        if folded:
+            sizes = [blocks.FOLD**3 * n for n in sizes]
+        else:
+            logits = blocks.unfold_voxels(logits)
+        found = dict(zip(GROUPS[self.branch], logits.split(sizes, dim=1), strict=True))
         if values:
             pooled = torch.cat([part.mean(dim=(2, 3, 4)) for part in (features[-1], top)], dim=1)
             scale = torch.tensor(list(VALUES[self.branch].values()), device=pooled.device)
@@ -297,9 +337,10 @@ def fold(net, name):
         `net` to rounding.
     """
     net = copy.deepcopy(net).eval()
-    for branch in list(net.decoders):
-        if branch not in PASSES[name]["branches"]:
-            del net.decoders[branch]
+    for parts in (net.decoders, getattr(net, "own", {})):  # comparators have no encoders to own
+        for branch in list(parts):
+            if branch not in PASSES[name]["branches"]:
+                del parts[branch]
     for part in net.modules():
         if isinstance(part, NormedConv):
             part.fold(name)

@@ -1,8 +1,9 @@
 """Settings of a network, of its training and of its reading, from a YAML file.
 
 A file has the sections `SECTIONS`; what it leaves out is as in the defaults of the modules. Keys
-are closed, so that a slip of the pen stops here. A file may ask for more than this version does
-(`PLANNED`): it is read, and `arguments` says what is lacking before any step is trained.
+are closed, so that a slip of the pen stops here. Network, training and parting of patients are for
+rules/train.smk; how scans are read goes with the weights as what they were trained for, and a trial
+asks for it in its own config.yaml.
 """
 
 import copy
@@ -13,35 +14,25 @@ import yaml
 
 from lungitude.checks import nearest
 
-from . import baselines, hierarchical, training
+from . import baselines, hierarchical, parting, synthesis, training
 
 FOLDER = Path(__file__).parents[3] / "config" / "networks"
 SECTIONS = ("network", "training", "parting", "reading")
-# Options of the publication beyond the defaults of the modules, each with the value that stands
-# for what is done without it. A module that takes one up names it in its own DEFAULTS.
-PLANNED = {
-    "network": {
-        "blur_voxels": 0.0,  # SD of a Gaussian before the windows, voxels of the pass
-        "airway_encoder": "shared",  # or resnet50: one of its own, for the airways alone
-    },
-    "training": {
-        "optimiser": "adamw",  # or adam, whose weight decay is the plain L2 penalty
-        "weights": {"entropy": 1.0, "edge": 0.2, "cldice": 0.5, "values": 0.1},  # beside Dice 1
-        "patience": 0,  # checks without a gain after which it stops; 0 for never
-        "augmentation": "wide",  # or published
-    },
-    # Patients by `folds`; without a column to stratify by, the last ones are held out.
-    "parting": {"by": "", "shares": {}, "folds": 0, "seed": 1},
-    "reading": {"probabilities": False, "vessel_tracking": False},
+# As keys of `imaging: network` in a trial's config.yaml.
+READING = {"precision": "float32", "probabilities": False, "vessel_tracking": False}
+DEFAULTS = {
+    "training": training.DEFAULTS,
+    "parting": parting.DEFAULTS,
+    "reading": READING,
 }
-READING = {"precision": "float32"}
 WORDS = {
     "encoder": tuple(hierarchical.ENCODERS),
-    "airway_encoder": ("shared", "resnet50"),
+    "airway_encoder": ("shared", *hierarchical.ENCODERS),
     "branches": hierarchical.BRANCHES,
-    "optimiser": ("adamw", "adam"),
-    "augmentation": ("wide", "published"),
+    "optimiser": tuple(training.OPTIMISERS),
+    "augmentation": synthesis.AUGMENTATIONS,
     "precision": ("float32", "bfloat16"),
+    "device": ("auto", "cpu", "cuda"),
     "architecture": ("hierarchical", *baselines.NAMES),
 }
 _FREE = {"shares"}  # their keys may be fewer, or others
@@ -105,42 +96,12 @@ def check(content):
     return found
 
 
-def lacking(settings):
-    """Return what settings ask for and this version doesn't do, as ``section.key``."""
-    found = []
-    for section, options in PLANNED.items():
-        done = {"network": hierarchical.DEFAULTS, "training": training.DEFAULTS}.get(section, {})
-        here = settings[section]
-        found += [
-            f"{section}.{key}"
-            for key, today in options.items()
-            if key in here and key not in done and here[key] != today
-        ]
-    return found
-
-
 def arguments(settings):
-    """Return what `training.train` takes: the settings of the network, and those of the training.
-
-    Raises
-    ------
-    ValueError
-        Settings that ask for what this version doesn't do; it names all of it.
-    """
-    without = lacking(settings)
-    if without:
-        raise ValueError(
-            f"settings not supported by this version: {', '.join(without)}; leave them out, or "
-            "say in the report that they are"
-        )
-    network = {key: value for key, value in settings["network"].items() if key != "architecture"}
-    known = hierarchical.DEFAULTS
-    if settings["network"]["architecture"] != "hierarchical":
-        network["architecture"] = settings["network"]["architecture"]
-        known = network
-    network = {key: value for key, value in network.items() if key in known}
-    options = {k: v for k, v in settings["training"].items() if k in training.DEFAULTS}
-    return copy.deepcopy(network), copy.deepcopy(options)
+    """Return what `training.train` takes: settings of the network, and of the training."""
+    network = copy.deepcopy(settings["network"])
+    if network["architecture"] == "hierarchical":
+        del network["architecture"]
+    return network, copy.deepcopy(settings["training"])
 
 
 def _defaults(section, given):
@@ -148,13 +109,8 @@ def _defaults(section, given):
     if section == "network":
         name = given.get("architecture", "hierarchical")
         _check("network.architecture", "architecture", name, "hierarchical")
-        own = {**hierarchical.DEFAULTS}
-        planned = PLANNED["network"]
-        if name != "hierarchical":
-            own, planned = {**baselines.COMMON, **baselines.DEFAULTS[name]}, {}
-        return {"architecture": name, **planned, **own}
-    own = {"training": training.DEFAULTS, "reading": READING}.get(section, {})
-    return {**PLANNED[section], **own}
+        return baselines.settings_of({"architecture": name})
+    return DEFAULTS[section]
 
 
 def _check(place, key, value, like):
@@ -201,11 +157,16 @@ def _across(found):
     for low_high in found["network"]["windows_hu"]:
         if len(low_high) != 2 or low_high[0] >= low_high[1]:
             raise ValueError(f"network.windows_hu: {low_high} is not lower and upper end")
-    options, parting = found["training"], found["parting"]
+    options, parted = found["training"], found["parting"]
     without = sorted(set(options["shares"]) - set(options["batch"]))
     if without or not options["shares"]:
         raise ValueError("training.shares: name passes that training.batch has")
-    if parting["shares"] and abs(sum(parting["shares"].values()) - 1.0) > 1e-6:
-        raise ValueError(f"parting.shares: {parting['shares']} don't sum to 1")
-    if (parting["shares"] or parting["folds"]) and not parting["by"]:
+    shares = parted["shares"]
+    if shares and abs(sum(shares.values()) - 1.0) > 1e-6:
+        raise ValueError(f"parting.shares: {shares} don't sum to 1")
+    if (shares or parted["folds"]) and not parted["by"]:
         raise ValueError("parting.by: name the column to stratify by, such as GOLDGR")
+    if parted["by"] and not {"train", "validation"} <= set(shares) <= set(parting.PARTS):
+        raise ValueError(f"parting.shares: name {', '.join(parting.PARTS)} (test may be left out)")
+    if parted["folds"] == 1:
+        raise ValueError("parting.folds: 1 fold holds everybody out; give 2 or more, or 0 for none")

@@ -4,8 +4,9 @@ Labels come from the phantom, images from chance: each draw turns, scales and be
 gives its tissues new densities, adds what the phantom has not (fissures, nodules, effusions, odd
 tissue, devices), and scans it with a random kernel, noise, slice, field of view and artefact, so
 that a real scan is one more draw (after SynthSeg, Billot et al., Med Image Anal 2023, with
-densities kept near those of CT). Everything comes from one generator, so a seed gives the same
-stream.
+densities kept near those of CT). The augmentation of the publication is there beside it
+(`AUGMENTATIONS`): turns, flips, crops and intensity of the phantom's own scans. Everything comes
+from one generator, so a seed gives the same stream.
 """
 
 import dataclasses
@@ -15,12 +16,14 @@ import torch
 from torch.nn import functional
 
 from . import anatomies, blocks
-from .anatomies import TREES
+from .anatomies import HEART_CODES, TREES
 from .hierarchical import CENTRAL, PASSES, VALUES
 
 PADDING_HU = -1024.0
 LAA_HU = -950.0
 NOT_KNOWN = 255  # label of a voxel whose class is not known; losses leave it out
+EITHER = 3  # label of a vessel that nothing shows to be an artery or a vein
+TOLD_HU = 60.0  # difference of their contrast medium from which arteries and veins are told apart
 
 
 @dataclasses.dataclass
@@ -40,8 +43,18 @@ class Sample:
 # Side of a patch by pass, voxels; how much the voxel may differ from the pass's; odds of a pass.
 SIDES = {"chest": (80, 64, 80), "heart": (64, 64, 64), "detail": (64, 64, 64)}
 ZOOM = {"chest": (0.78, 1.25), "heart": (0.8, 1.25), "detail": (0.8, 1.25)}
+# Odds of no contrast medium, pulmonary, arterial and late phase: of chests, and of hearts.
+CONTRAST = ((0.5, 0.12, 0.26, 0.12), (0.3, 0.15, 0.4, 0.15))
 BEND_MM = {"chest": 11.0, "heart": 6.0, "detail": 2.5}
 BEND_EVERY_MM = {"chest": 50.0, "heart": 32.0, "detail": 24.0}
+AUGMENTATIONS = ("wide", "published")
+# Of the publication (2.7.2): turns and crops as printed. How much intensities change is not told;
+# the noise, which phantoms have not by themselves, is that of a low-dose scan.
+TURN_DEG, CROP = (-10.0, 10.0), (0.8, 1.0)
+GAIN, SHIFT_HU, NOISE_HU = (0.95, 1.05), (-20.0, 20.0), (0.0, 40.0)
+LEFT_RIGHT = (0, 4, 6, 5, 1, 3, 2, CENTRAL)  # regions of a mirrored patient: RML to lingula
+CTA_SHARE = 0.5  # of chests with a heart, so that it is found in angiographies, too
+ARTERIAL_HU = ((180.0, 520.0), (0.0, 450.0))  # contrast medium of the left side, of the right
 
 
 class Chance:
@@ -69,7 +82,7 @@ class Chance:
         return torch.from_numpy(self.rng.standard_normal(tuple(shape), dtype=np.float32))
 
 
-def draw(folder, names, name, rng):
+def draw(folder, names, name, rng, augmentation="wide"):
     """One sample of a pass.
 
     Parameters
@@ -80,31 +93,81 @@ def draw(folder, names, name, rng):
     name : str
         Pass.
     rng : Generator
+    augmentation : str
+        Of `AUGMENTATIONS`.
 
     Returns
     -------
     Sample
     """
+    if augmentation == "published":
+        return _draw_published(folder, names, name, rng)
     chance = Chance(rng)
-    arrays, known = anatomies.read(folder, names[int(rng.integers(len(names)))])
-    side = SIDES[name]
-    here = _place(chance, arrays, known, name, side)
+    arrays, known = _beat(folder, names, rng)
+    here = _place(chance, arrays, known, name, SIDES[name])
     # Beyond its ends a patient goes on, or is cut off.
     beyond = "border" if name != "detail" and chance.happens(0.6) else "zeros"
-    hu, codes = _resample(arrays, here, 2 if name == "chest" else 1, beyond)
-    regions, trees, heart = (codes % 16, codes // 16 % 16, codes // 256)
+    hu, regions, trees, heart = _layers(arrays, here, name, beyond)
     contrasted = name != "detail" and known["heart"] and chance.happens(0.75)
     if not known["heart"] or not (contrasted or name == "heart"):
         heart = None
     regions = _shift_fissures(chance, regions, here, name)
-    if heart is not None:  # chambers that reach into the lungs of the chest displace them
-        regions = torch.where((heart > 0) & (heart < 6), 0, regions)
-        trees = torch.where((heart > 0) & (trees < 5), 0, trees)
-    image = _paint(chance, hu, regions, trees, heart, name)
+    regions, trees = _displaced(regions, trees, heart)
+    image, told = _paint(chance, hu, regions, trees, heart, name)
     exact = image.clone()
     image, lost = _scan(chance, image, name)
-    labels = _labels(regions, trees, heart, exact, lost)
-    values = _values(regions, trees, heart, exact, PASSES[name]["voxel_mm"])
+    return _sample(image, exact, regions, trees, heart, lost, told, name)
+
+
+def _draw_published(folder, names, name, rng):
+    """One sample as the publication augments: a scan of the phantom, turned, flipped and cropped.
+
+    Chests and details are plain HRCT as the phantom has it, hearts CTA.
+    """
+    chance = Chance(rng)
+    arrays, known = _beat(folder, names, rng)
+    here, mirrored = _place_published(chance, arrays, known, name, SIDES[name])
+    hu, regions, trees, heart = _layers(arrays, here, name, "zeros")
+    if mirrored:
+        regions = torch.tensor(LEFT_RIGHT, dtype=regions.dtype)[regions.long()]
+    angiography = name == "heart" or (name == "chest" and chance.happens(CTA_SHARE))
+    heart = heart if angiography and known["heart"] else None
+    regions, trees = _displaced(regions, trees, heart)
+    exact, told = hu.clone(), False
+    if heart is not None:
+        exact, told = _angiography(chance, hu, regions, trees, heart)
+    noise = chance.uniform(*NOISE_HU) * chance.white(hu.shape)
+    image = (exact + noise) * chance.uniform(*GAIN) + chance.uniform(*SHIFT_HU)
+    lost = torch.zeros(hu.shape, dtype=torch.bool)
+    return _sample(image, exact, regions, trees, heart, lost, told, name)
+
+
+def _beat(folder, names, rng):
+    """Arrays of a random anatomy, its heart at a random phase, and what is known of it."""
+    arrays, known = anatomies.read(folder, names[int(rng.integers(len(names)))])
+    beat = arrays["heart"][int(rng.integers(len(arrays["heart"])))]
+    return {**arrays, "heart": beat}, known
+
+
+def _layers(arrays, points, name, beyond):
+    """HU and codes of regions, trees (with coronaries) and heart at points."""
+    hu, codes = _resample(arrays, points, 2 if name == "chest" else 1, beyond)
+    regions, trees, heart = (codes % 16, codes // 16 % 16, codes // 256)
+    heart, coronary = heart % HEART_CODES, heart // HEART_CODES
+    return hu, regions, torch.where(coronary > 0, coronary + 4, trees), heart
+
+
+def _displaced(regions, trees, heart):
+    """Regions and trees beside a heart: chambers that reach into the lungs displace them."""
+    if heart is None:
+        return regions, trees
+    regions = torch.where((heart > 0) & (heart < 6), 0, regions)
+    return regions, torch.where((heart > 0) & (trees < 5), 0, trees)
+
+
+def _sample(image, exact, regions, trees, heart, lost, told, name):
+    labels = _labels(regions, trees, heart, exact, lost, told)
+    values = _values(regions, trees, heart, exact, PASSES[name]["voxel_mm"], told)
     branches = {branch: branch in PASSES[name]["branches"] for branch in VALUES}
     branches["heart"] &= heart is not None
     return Sample(image[None], labels, branches, values)
@@ -116,10 +179,35 @@ def draw(folder, names, name, rng):
 def _place(chance, arrays, known, name, side):
     """Return sampling points, index z, y, x of the anatomy, (side, side, side, 3); unit voxels."""
     rng = chance.rng
-    shape = np.array(arrays["hu"].shape)
     zoom = chance.uniform(*ZOOM[name]) * rng.uniform(0.9, 1.11, 3)
     step = PASSES[name]["voxel_mm"] / known["spacing_mm"] * zoom
-    angles = np.deg2rad(rng.normal(0.0, 8.0 if name != "detail" else 20.0, 3))
+    turn = _turn(np.deg2rad(rng.normal(0.0, 8.0 if name != "detail" else 20.0, 3)))
+    turn = turn @ (np.eye(3) + np.triu(rng.normal(0.0, 0.05, (3, 3)), 1))
+    if name == "detail":
+        # Airways and vessels have no side that a detail could show: any turn and mirror will do.
+        turn = turn[:, rng.permutation(3)] * rng.choice([-1.0, 1.0], 3)
+    points = _points(turn * step, _centre(rng, arrays, known, name, side, step), side)
+    every = BEND_EVERY_MM[name] / PASSES[name]["voxel_mm"]
+    size = BEND_MM[name] / known["spacing_mm"] * chance.uniform(0.0, 1.0)
+    bend = torch.stack([chance.field(side, every) for _ in range(3)], dim=-1)
+    return points + size * 0.5 * bend
+
+
+def _place_published(chance, arrays, known, name, side):
+    """Return sampling points as `_place`, and whether left and right are swapped.
+
+    A crop of a part of the side fills the patch, so its voxels are smaller by that part.
+    """
+    rng = chance.rng
+    step = PASSES[name]["voxel_mm"] / known["spacing_mm"] * chance.uniform(*CROP)
+    turn = _turn(np.deg2rad(rng.uniform(*TURN_DEG, 3)))
+    centre = _centre(rng, arrays, known, name, side, step)
+    flips = np.array([1.0, *rng.choice([-1.0, 1.0], 2)])  # of a slice: top to bottom, left to right
+    return _points(turn * step * flips, centre, side), bool(flips[2] < 0)
+
+
+def _turn(angles):
+    """Return the matrix of turns about the three axes, one after the other."""
     turn = np.eye(3)
     for axis, angle in enumerate(angles):
         a, b = [k for k in range(3) if k != axis]
@@ -131,25 +219,27 @@ def _place(chance, arrays, known, name, side):
             np.cos(angle),
         )
         turn = turn @ part
-    turn = turn @ (np.eye(3) + np.triu(rng.normal(0.0, 0.05, (3, 3)), 1))
+    return turn
+
+
+def _centre(rng, arrays, known, name, side, step):
+    """Random middle of a patch, index z, y, x of the anatomy."""
+    shape = np.array(arrays["hu"].shape)
     if name == "detail":
-        # Airways and vessels have no side that a detail could show: any turn and mirror will do.
-        turn = turn[:, rng.permutation(3)] * rng.choice([-1.0, 1.0], 3)
-        centre = rng.uniform(0.38, 0.62, 3) * shape
-    elif name == "heart" and known["heart"]:
+        return rng.uniform(0.38, 0.62, 3) * shape
+    if name == "heart" and known["heart"]:
         found = _extent(arrays["heart"])
-        centre = rng.uniform(0.35, 0.65, 3) * (found[1] - found[0]) + found[0]
-    else:
-        free = np.maximum(shape - 0.75 * np.array(side) * step, 0.0)
-        centre = 0.5 * shape + rng.uniform(-0.5, 0.5, 3) * free
+        return rng.uniform(0.35, 0.65, 3) * (found[1] - found[0]) + found[0]
+    free = np.maximum(shape - 0.75 * np.array(side) * step, 0.0)
+    return 0.5 * shape + rng.uniform(-0.5, 0.5, 3) * free
+
+
+def _points(matrix, centre, side):
+    """Points of a patch, (side, side, side, 3): its voxels by a matrix, about a centre."""
     at = [np.arange(n) - 0.5 * (n - 1) for n in side]
     grid = np.stack(np.meshgrid(*at, indexing="ij"), axis=-1).astype(np.float32)
-    points = torch.from_numpy(grid) @ torch.from_numpy((turn * step).T.astype(np.float32))
-    points = points + torch.from_numpy(centre.astype(np.float32))
-    every = BEND_EVERY_MM[name] / PASSES[name]["voxel_mm"]
-    size = BEND_MM[name] / known["spacing_mm"] * chance.uniform(0.0, 1.0)
-    bend = torch.stack([chance.field(side, every) for _ in range(3)], dim=-1)
-    return points + size * 0.5 * bend
+    points = torch.from_numpy(grid) @ torch.from_numpy(matrix.T.astype(np.float32))
+    return points + torch.from_numpy(centre.astype(np.float32))
 
 
 def _extent(mask):
@@ -208,7 +298,7 @@ def _shift_fissures(chance, regions, points, name):
 
 
 def _paint(chance, hu, regions, trees, heart, name):
-    """Noiseless HU with tissues of this draw's densities."""
+    """Noiseless HU with tissues of this draw's densities; whether arteries differ from veins."""
     voxel = PASSES[name]["voxel_mm"]
     image = hu.clone()
     lung = (regions > 0) & (regions < CENTRAL)
@@ -228,11 +318,11 @@ def _paint(chance, hu, regions, trees, heart, name):
     wall = trees == TREES["wall"]
     image = torch.where(wall, (image + 1000) * chance.uniform(0.75, 1.15) - 1000, image)
     # Contrast medium by compartment: none, pulmonary, arterial, late.
-    kind = int(chance.rng.choice(4, p=[0.5, 0.12, 0.26, 0.12]))
+    kind = int(chance.rng.choice(4, p=CONTRAST[name == "heart"]))
     left, right = {
         0: (0.0, 0.0),
         1: (chance.uniform(0, 120), chance.uniform(150, 480)),
-        2: (chance.uniform(180, 520), chance.uniform(0, 450)),
+        2: (chance.uniform(*ARTERIAL_HU[0]), chance.uniform(*ARTERIAL_HU[1])),
         3: (chance.uniform(60, 180), chance.uniform(60, 180)),
     }[kind]
     veins = (trees == TREES["vein"]) & lung
@@ -249,7 +339,20 @@ def _paint(chance, hu, regions, trees, heart, name):
     image = _odd_tissue(chance, image, outside if heart is None else outside & (heart == 0), voxel)
     if name == "chest":
         image = _fissures(chance, image, regions, lung)
-    return _lesions(chance, image, lung, air | tree, voxel)
+    return _lesions(chance, image, lung, air | tree, voxel), abs(left - right) > TOLD_HU
+
+
+def _angiography(chance, hu, regions, trees, heart):
+    """Noiseless HU with a heart in the arterial phase; whether arteries differ from veins."""
+    left, right = (chance.uniform(*ends) for ends in ARTERIAL_HU)
+    lung = (regions > 0) & (regions < CENTRAL)
+    soft = ((hu + 1000.0) / 900.0).clamp(0.0, 1.0)
+    image = torch.where((trees == TREES["vein"]) & lung, hu + soft * left, hu)
+    image = torch.where((trees == TREES["artery"]) & lung, image + soft * right, image)
+    tree = (trees > 0) & (trees < 5)
+    outside = ~(lung | (regions == CENTRAL) | tree) & (image > -400.0)
+    image = _heart(chance, image, heart, trees, outside, left, right)
+    return image, abs(left - right) > TOLD_HU
 
 
 def _heart(chance, image, heart, trees, outside, left, right):
@@ -417,15 +520,16 @@ def _scan(chance, image, name):
 # --- What is true -------------------------------------------------------------------------------
 
 
-def _labels(regions, trees, heart, exact, lost):
+def _labels(regions, trees, heart, exact, lost, told):
     """Label maps by group; what was cut away belongs to the outside."""
+    vessel = (trees == TREES["artery"]) | (trees == TREES["vein"])
     lung = (regions > 0) & (regions < CENTRAL)
     found = {
         "regions": regions,
         "low_attenuation": torch.where(lung, (exact < LAA_HU).int(), NOT_KNOWN),
         "airways": torch.where((trees == 1) | (trees == 2), trees, 0),
         "edge": _edge(trees),
-        "vessels": torch.where((trees == 3) | (trees == 4), trees - 2, 0),
+        "vessels": torch.where(vessel, trees - 2 if told else EITHER, 0),
     }
     found["regions"] = torch.where(trees == TREES["lumen"], regions, found["regions"])
     if heart is not None:
@@ -449,7 +553,7 @@ def _edge(trees):
     return out * (kind > 0)
 
 
-def _values(regions, trees, heart, exact, voxel):
+def _values(regions, trees, heart, exact, voxel, told):
     """Quantities of `VALUES` in the patch; NaN where it holds too little to tell."""
     ml = voxel**3 / 1000.0
     nan = float("nan")
@@ -469,7 +573,7 @@ def _values(regions, trees, heart, exact, voxel):
         found["vessel"] = torch.stack(
             [
                 100 * (counts[3] + counts[4]) / inside.numel(),
-                100 * counts[3] / (counts[3] + counts[4]),
+                100 * counts[3] / (counts[3] + counts[4]) if told else torch.tensor(nan),
             ]
         )
     if heart is not None:

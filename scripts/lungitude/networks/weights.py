@@ -11,7 +11,8 @@ import safetensors
 import torch
 from safetensors.torch import save_file
 
-from . import hierarchical
+from . import baselines, hierarchical
+from .hierarchical import LATER
 from .trust import Familiar
 
 SHIPPED = Path(__file__).parent / "weights"
@@ -22,23 +23,25 @@ DEFAULT = SHIPPED / "hierarchical.safetensors"
 def architecture(net):
     """Digest of what a network computes with its weights: settings, layers, passes, classes."""
     layers = [(key, list(value.shape)) for key, value in net.state_dict().items()]
-    parts = [net.config, layers, hierarchical.PASSES, hierarchical.GROUPS, hierarchical.VALUES]
+    config = {key: value for key, value in net.config.items() if LATER.get(key) != value}
+    parts = [config, layers, hierarchical.PASSES, hierarchical.GROUPS, hierarchical.VALUES]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def save(path, net, facts, familiar):
+def save(path, net, facts, familiar=None):
     """Write the weights of a network, as float16.
 
     Parameters
     ----------
     path : path
-    net : Hierarchical
+    net : Hierarchical or Comparator
     facts : dict
         What is known of the training; JSON.
-    familiar : Familiar
+    familiar : Familiar, optional
         What scans of the training look like.
     """
-    state = {f"{FAMILIAR}{key}": value for key, value in familiar.tensors().items()}
+    tensors = familiar.tensors() if familiar is not None else {}
+    state = {f"{FAMILIAR}{key}": value for key, value in tensors.items()}
     for key, value in net.state_dict().items():
         if key.endswith("num_batches_tracked"):
             continue
@@ -67,7 +70,7 @@ def load(path=None):
 
     Returns
     -------
-    Hierarchical, dict, Familiar
+    Hierarchical or Comparator, dict, Familiar
         In evaluation mode; the facts of its training, with the digest of the file; what scans of
         the training look like.
 
@@ -90,7 +93,7 @@ def load(path=None):
     if "architecture" not in text:
         raise ValueError(f"{path.name}: says no architecture; it is not of this network")
     try:
-        net = hierarchical.build(json.loads(text["network"]))
+        net = baselines.of(json.loads(text["network"]))
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}; train it anew (rule train_network)") from None
     if architecture(net) != text["architecture"]:

@@ -258,7 +258,7 @@ def _put_first(queue, wanted):
             return
 
 
-def sheets(trial, seed, cohort, name=None):
+def sheets(trial, seed, cohort, name=None, labels=False):
     """Return the sheets of a trial folder by file name.
 
     Parameters
@@ -268,6 +268,8 @@ def sheets(trial, seed, cohort, name=None):
     cohort : Cohort
     name : str, optional
         Trial in the paths of the scans; the model's own name if not given.
+    labels : bool
+        Whether scans.tsv names the true label maps, which then take the network's place.
 
     Returns
     -------
@@ -287,7 +289,7 @@ def sheets(trial, seed, cohort, name=None):
         "randomisation": pd.DataFrame(
             {"USUBJID": cohort.subjects, "ARM": np.array(trial.arms, dtype=object)[cohort.arm]}
         ),
-        "scans": _scans(trial, seed, cohort, name or trial.content["trial"]["name"]),
+        "scans": _scans(trial, seed, cohort, name or trial.content["trial"]["name"], labels),
         "measurements": _measurements(trial, cohort),
         "parameters": _parameters(trial),
         "events": cohort.events,
@@ -300,9 +302,10 @@ def _numbers(array, decimals):
     return array.astype(int) if decimals == 0 else array
 
 
-def _scans(trial, seed, cohort, name):
+def _scans(trial, seed, cohort, name, labels):
     spec, tests = trial.content["scans"], trial.content["attrition"]["tests"]
-    structures = [column for columns in spec["labels"].values() for column in columns]
+    named = spec["labels"] if labels else {}
+    structures = [column for columns in named.values() for column in columns]
     rows = []
     for i in imaging_order(trial, seed, cohort):
         for v, visit in enumerate(trial.content["visits"]):
@@ -310,16 +313,16 @@ def _scans(trial, seed, cohort, name):
             for series in spec["series"]:
                 needed = [t for t in tests if series in tests[t].get("series", [])]
                 if cohort.attended[i, v] and all(cohort.tested[t][i, v] for t in needed):
-                    labels = {
+                    paths = {
                         column: spec["labels_path"].format(**place, structure=column.lower())
-                        for column in spec["labels"].get(series, [])
+                        for column in named.get(series, [])
                     }
                     row = {
                         "USUBJID": cohort.subjects[i],
                         "AVISIT": visit["name"],
                         "SERIES": series,
                         "PATH": spec["path"].format(**place, series=series),
-                        **labels,
+                        **paths,
                         "ADT": str(cohort.dates[i, v]),
                     }
                     rows.append(row)
@@ -421,7 +424,7 @@ def _reads(trial, seed, cohort):
     return pd.DataFrame(rows, columns=columns)
 
 
-def write(folder, model_path, seed=None, scale=1.0, name=None):
+def write(folder, model_path, seed=None, scale=1.0, name=None, labels=False):
     """Draw a trial and write its sheets.
 
     Parameters
@@ -437,6 +440,8 @@ def write(folder, model_path, seed=None, scale=1.0, name=None):
         Patients per cell of arm x level as a part of the model's; at least one each.
     name : str, optional
         Trial in the paths of scans.tsv; the model's own if not given.
+    labels : bool
+        Whether scans.tsv names the true label maps.
 
     Returns
     -------
@@ -445,7 +450,7 @@ def write(folder, model_path, seed=None, scale=1.0, name=None):
     """
     trial = model.read(model_path)
     seed = trial.content["trial"]["seed"] if seed is None else seed
-    found = sheets(trial, seed, draw(trial, seed, scale), name)
+    found = sheets(trial, seed, draw(trial, seed, scale), name, labels)
     for sheet, frame in found.items():
         tables.write(frame, Path(folder) / f"{sheet}.tsv")
     return found
@@ -466,9 +471,15 @@ def main(argv=None):
         default=1.0,
         help="part of the patients per arm and level, at least one each",
     )
+    parser.add_argument(
+        "--labels",
+        action="store_true",
+        help="name the true label maps in scans.tsv: they take the network's place",
+    )
     options = parser.parse_args(argv)
     out = options.out or options.folder
-    found = write(out, options.folder / "model.yaml", options.seed, options.scale)
+    model_path = options.folder / "model.yaml"
+    found = write(out, model_path, options.seed, options.scale, labels=options.labels)
     print(
         f"{len(found['subjects'])} patients, {len(found['measurements'])} measurements, "
         f"{len(found['scans'])} scans: {len(found)} sheets in {out}"

@@ -30,6 +30,7 @@ def paragraphs(context, models, versions):
             _models(context, models),
             _tests(context),
             _agreement(context),
+            _accuracy(context),
             _multiplicity(context),
             _software(versions),
         )
@@ -222,6 +223,16 @@ def _agreement(context):
         "ICC(A,1) (two-way, absolute agreement, single measurement) and by bias and 95% limits of "
         "agreement (Bland and Altman); where a patient has several pairs, the limits allow for it. "
         "Values of readers and repeats are averaged before methods are compared."
+    )
+
+
+def _accuracy(context):
+    if "accuracy" not in context.plan.get("analyses", {}):
+        return ""
+    return (
+        "Accuracy. The scans are synthetic, so the truth of each is known. What was measured on "
+        "them was held against it by Pearson's correlation, the root mean squared error, the bias "
+        "and 95% limits of agreement."
     )
 
 

@@ -5,8 +5,10 @@ import io
 import math
 from pathlib import Path
 
+import pandas as pd
 from PIL import Image
 
+from lungitude import doubts
 from lungitude.reporting import pages
 from lungitude.reporting.report import exclusions, relative
 
@@ -15,6 +17,11 @@ TEXT_BYTES_PER_SCAN = 6000
 WIDTHS = (900, 640, 480, 360, 240)
 COLOURS = 128
 IDENTITY = ("USUBJID", "AVISIT", "SERIES")
+TRUST_NUMBERS = {
+    "confidence": "Dice that the network expects",
+    "distance": "Distance from its training",
+    "dice": "Dice with the cross-check",
+}
 KINDS = {
     "prm": "Parametric response map",
     "exp_to_insp": "Registration of expiration",
@@ -42,7 +49,7 @@ def place(path):
     return parts[-4], parts[-3], parts[-2]
 
 
-def build(pictures, registrations, quality, scans, visits, trial, digests, page):
+def build(pictures, registrations, quality, scans, visits, trial, digests, page, trust=None):
     """Write the page.
 
     Parameters
@@ -64,6 +71,8 @@ def build(pictures, registrations, quality, scans, visits, trial, digests, page)
         By name; printed in the footer.
     page : path
         Where the page will lie; links are relative to it.
+    trust : DataFrame, optional
+        What is told of the label maps that the run made, see `doubts.gather`.
 
     Returns
     -------
@@ -110,8 +119,40 @@ def build(pictures, registrations, quality, scans, visits, trial, digests, page)
             for b in shown
             if _flags(b)
         ],
+        trust=None if trust is None or trust.empty else _trust(trust),
         digests=[(name, str(value)[:16]) for name, value in digests.items()],
     )
+
+
+def _trust(table):
+    """Sum up what is told of label maps by structure, and list those that are doubted."""
+    told = {
+        key: [f"{who}: {what}" for who, what in said] for key, said in doubts.words(table).items()
+    }
+    keys = pd.Series(list(table[doubts.KEY].itertuples(index=False, name=None)), table.index)
+    lines = [
+        {
+            "by": by,
+            "structure": structure,
+            "scans": len(rows),
+            "flagged": sum(key in told for key in keys[rows.index]),
+            "spreads": [spread(rows[name]) for name in TRUST_NUMBERS],
+        }
+        for (by, structure), rows in table.groupby(["found_by", "STRUCTURE"], sort=False)
+    ]
+    return {
+        "numbers": TRUST_NUMBERS.values(),
+        "lines": lines,
+        "flagged": [(*key, "; ".join(said)) for key, said in told.items()],
+    }
+
+
+def spread(values):
+    """Return median and range of a column, as text; empty without a number."""
+    values = pd.to_numeric(values).dropna()
+    if not len(values):
+        return ""
+    return f"{values.median():.2f} ({values.min():.2f} to {values.max():.2f})"
 
 
 def _key(path, names):

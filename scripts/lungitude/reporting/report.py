@@ -5,7 +5,7 @@ from pathlib import Path
 from posixpath import relpath
 
 from lungitude.reporting import format as text
-from lungitude.reporting import methods, pages, table, table_agreement
+from lungitude.reporting import methods, pages, table, table_accuracy, table_agreement
 from lungitude.reporting import results as lookup
 from lungitude.reporting.results import Part
 from lungitude.reporting.table_baseline import title_number
@@ -26,6 +26,7 @@ ANALYSES = {
     "stepwise": "Stepwise regression",
     "responders": "Responders",
     "agreement": "Agreement",
+    "accuracy": "Accuracy",
     "disposition": "Disposition",
 }
 HEADINGS = {
@@ -34,8 +35,16 @@ HEADINGS = {
     "table_primary": "Effects",
     "figure_trend": "Course over the visits",
     "table_agreement": "Agreement",
+    "table_accuracy": "Accuracy",
 }
-AGREEMENT = {"id": "table_agreement", "title": "Agreement of measurements with readers"}
+# Tables of a page that the plan need not name: shown where there are results for them.
+UNASKED = (
+    (table_agreement, {"id": "table_agreement", "title": "Agreement of measurements with readers"}),
+    (
+        table_accuracy,
+        {"id": "table_accuracy", "title": "Measurements of scans against their truth"},
+    ),
+)
 
 
 def build(results, context, pieces, scans, files, versions, pages_of_strata):
@@ -84,18 +93,19 @@ def build(results, context, pieces, scans, files, versions, pages_of_strata):
                 "heading": HEADINGS.get(display["id"], display["title"]),
             }
         )
-    agreement = table_agreement.build(results, context, _display(context, AGREEMENT))
-    if agreement is not None:
-        shown.append(
-            {
-                "id": agreement.id,
-                "body": pages.safe(table.to_html(agreement)),
-                "picture": False,
-                "number": agreement.number,
-                "title": agreement.title,
-                "heading": HEADINGS[agreement.id],
-            }
-        )
+    for module, default in UNASKED:
+        built = module.build(results, context, _display(context, default))
+        if built is not None:
+            shown.append(
+                {
+                    "id": built.id,
+                    "body": pages.safe(table.to_html(built)),
+                    "picture": False,
+                    "number": built.number,
+                    "title": built.title,
+                    "heading": HEADINGS[built.id],
+                }
+            )
     return pages.render(
         "report.html.j2",
         trial=context.trial,

@@ -82,21 +82,7 @@ def _row(results, context, parameter, visit, comparison, marks):
         return results.get(METHOD, stat, parameter, visit, comparison=comparison)
 
     def with_ci(stat, prefix, decimals):
-        found, low, high = get(stat), get(f"{prefix}_ci_low"), get(f"{prefix}_ci_high")
-        mark = mark_not_estimated(found, marks)
-        if found is not None and found.estimated and found.note.endswith("as independent"):
-            mark = marks("The interval takes several pairs of a patient as independent.")
-        if low is None or high is None or not found or not found.estimated:
-            return cell(lookup.part(found, decimals, rounding), mark=mark)
-        return cell(
-            lookup.part(found, decimals, rounding),
-            " (",
-            lookup.part(low, decimals, rounding),
-            " to ",
-            lookup.part(high, decimals, rounding),
-            ")",
-            mark=mark,
-        )
+        return interval_cell(get, stat, prefix, decimals, rounding, marks)
 
     used = get("icc_a1") or get("bias")
     label = f"{comparison}, {visit}" if visit else comparison
@@ -109,3 +95,33 @@ def _row(results, context, parameter, visit, comparison, marks):
         with_ci("loa_high", "loa_high", digits),
     )
     return Row(cell(label), cells, indent=1)
+
+
+def interval_cell(get, stat, prefix, decimals, rounding, marks):
+    """Cell of an estimate with its interval.
+
+    Parameters
+    ----------
+    get : callable
+        Looks a statistic up.
+    stat, prefix : str
+        Of the estimate, and of its limits before ``_ci_low``.
+    decimals : int
+    rounding : str
+    marks : Marks
+    """
+    found, low, high = get(stat), get(f"{prefix}_ci_low"), get(f"{prefix}_ci_high")
+    mark = mark_not_estimated(found, marks)
+    if found is not None and found.estimated and found.note.endswith("as independent"):
+        mark = marks("The interval takes several pairs of a patient as independent.")
+    if low is None or high is None or not found or not found.estimated:
+        return cell(lookup.part(found, decimals, rounding), mark=mark)
+    return cell(
+        lookup.part(found, decimals, rounding),
+        " (",
+        lookup.part(low, decimals, rounding),
+        " to ",
+        lookup.part(high, decimals, rounding),
+        ")",
+        mark=mark,
+    )
