@@ -510,23 +510,22 @@ def reporting(script):
     }
 
 
-def display(name):
-    """The entry of a display in the plan."""
-    return next((item for item in PLAN.get("displays", []) if item["id"] == name), {})
+DOCUMENTS = {
+    "report.docx": "This report for Word",
+    "report.pdf": "This report as PDF",
+    "tables.rtf": "All tables as RTF",
+    "tables.tex": "All tables as LaTeX",
+}
 
 
-def display_files(wildcards):
-    """The displays that the plan asks for, by id."""
-    return {
-        item["id"]: f"{RESULTS}/report/{wildcards.stratum}/{item['id']}."
-        + ("html" if item["id"].startswith("table") else "svg")
-        for item in PLAN.get("displays", [])
-    }
-
-
-def links_of_report():
+def links_of_report(wildcards):
     """Other files of the run that a report points to."""
+    folder = f"{RESULTS}/report/{wildcards.stratum}"
     links = [
+        *(
+            {"label": label, "path": f"{folder}/{name}"}
+            for name, label in DOCUMENTS.items()
+        ),
         {
             "label": "All results, one row a statistic",
             "path": f"{RESULTS}/analysis/results.tsv",
@@ -663,6 +662,10 @@ def targets():
     if not TRIAL.planned:
         return [f"{RESULTS}/cohort/measurements.tsv", *pages]
     return [
-        *expand(f"{RESULTS}/report/{{stratum}}/report.html", stratum=STRATA),
+        *expand(
+            f"{RESULTS}/report/{{stratum}}/{{name}}",
+            stratum=STRATA,
+            name=["report.html", *DOCUMENTS],
+        ),
         *pages,
     ]

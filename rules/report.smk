@@ -1,94 +1,51 @@
 # Tables and figures of one stratum from the results alone, and the pages that hold them.
-rule table_baseline:
-    """Who was randomised: characteristics by arm."""
+rule render_displays:
+    """All tables and figures that the plan asks for, and a list of what was left out."""
     input:
         results="<results>/analysis/results.parquet",
     output:
-        html="<results>/report/{stratum}/table_baseline.html",
-        tsv="<results>/report/{stratum}/table_baseline.tsv",
+        displays=directory("<results>/report/{stratum}/displays"),
     log:
-        "<results>/logs/table_baseline/{stratum}.log",
+        "<results>/logs/render_displays/{stratum}.log",
     conda:
         "../envs/statistics.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=1500,
+        runtime=20,
     params:
-        **reporting("table_baseline"),
-        display=display("table_baseline"),
+        **reporting("render_displays"),
     script:
-        "../scripts/table_baseline.py"
+        "../scripts/render_displays.py"
 
 
-rule table_primary:
-    """The effect on the primary endpoint and on each declared family."""
+rule write_documents:
+    """The report of a stratum for Word, for LaTeX, as RTF tables and as PDF."""
     input:
+        displays="<results>/report/{stratum}/displays",
         results="<results>/analysis/results.parquet",
     output:
-        html="<results>/report/{stratum}/table_primary.html",
-        tsv="<results>/report/{stratum}/table_primary.tsv",
+        docx="<results>/report/{stratum}/report.docx",
+        rtf="<results>/report/{stratum}/tables.rtf",
+        tex="<results>/report/{stratum}/tables.tex",
+        pdf="<results>/report/{stratum}/report.pdf",
     log:
-        "<results>/logs/table_primary/{stratum}.log",
+        "<results>/logs/write_documents/{stratum}.log",
     conda:
         "../envs/statistics.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=1500,
+        runtime=20,
     params:
-        **reporting("table_primary"),
-        display=display("table_primary"),
+        **reporting("write_documents"),
+        versions=provenance.versions(imaging=len(SCANS) > 0),
     script:
-        "../scripts/table_primary.py"
-
-
-rule figure_trend:
-    """Change from baseline by visit and arm."""
-    input:
-        results="<results>/analysis/results.parquet",
-    output:
-        svg="<results>/report/{stratum}/figure_trend.svg",
-        png="<results>/report/{stratum}/figure_trend.png",
-        pdf="<results>/report/{stratum}/figure_trend.pdf",
-    log:
-        "<results>/logs/figure_trend/{stratum}.log",
-    conda:
-        "../envs/statistics.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        **reporting("figure_trend"),
-        display=display("figure_trend"),
-    script:
-        "../scripts/figure_trend.py"
-
-
-rule figure_flow:
-    """From randomisation to analysis, patients and scans."""
-    input:
-        results="<results>/analysis/results.parquet",
-    output:
-        svg="<results>/report/{stratum}/figure_flow.svg",
-        png="<results>/report/{stratum}/figure_flow.png",
-        pdf="<results>/report/{stratum}/figure_flow.pdf",
-    log:
-        "<results>/logs/figure_flow/{stratum}.log",
-    conda:
-        "../envs/statistics.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        **reporting("figure_flow"),
-        display=display("figure_flow"),
-    script:
-        "../scripts/figure_flow.py"
+        "../scripts/write_documents.py"
 
 
 rule report_stratum:
     """One page of a stratum with its displays, exclusions, methods and files."""
     input:
-        unpack(display_files),
+        displays="<results>/report/{stratum}/displays",
         results="<results>/analysis/results.parquet",
         scans="<results>/cohort/scans.tsv",
         adsl="<results>/cohort/adsl.parquet",
@@ -103,9 +60,8 @@ rule report_stratum:
         runtime=10,
     params:
         **reporting("report_stratum"),
-        displays=PLAN.get("displays", []),
         pages=list(STRATA.values()),
-        links=links_of_report(),
+        links=links_of_report,
         versions=provenance.versions(imaging=len(SCANS) > 0),
     script:
         "../scripts/report_stratum.py"

@@ -6,11 +6,10 @@ import pandas as pd
 
 from lungitude import tables
 from lungitude.job import job_log, whole
-from lungitude.reporting import context, report
+from lungitude.reporting import context, displays, report
 from lungitude.reporting.results import Results
 
-TABLE_FILES = [(".html", "page"), (".tsv", "TSV")]
-FIGURE_FILES = [(".svg", "SVG"), (".pdf", "PDF"), (".png", "PNG")]
+FORMATS = {"html": "page"}
 
 
 def main(job):
@@ -19,18 +18,17 @@ def main(job):
     page = str(job.output.report)
     frame = tables.read_parquet(job.input.results)
     found = Results(frame, trial.stratum["path"], trial.plan)
-    pieces, files = [], []
-    for display in job.params.displays:
-        path = Path(str(getattr(job.input, display["id"])))
-        kind = path.suffix.lstrip(".")
-        pieces.append({"display": display, kind: path.read_text(encoding="utf-8")})
-        for suffix, name in FIGURE_FILES if kind == "svg" else TABLE_FILES:
-            files.append(
-                {
-                    "label": f"{display['title']} ({name})",
-                    "href": report.relative(path.with_suffix(suffix), page),
-                }
-            )
+    folder = Path(str(job.input.displays))
+    pieces = displays.read(folder)
+    files = [
+        {
+            "label": f"{piece['display']['title']} ({FORMATS.get(suffix, suffix.upper())})",
+            "href": report.relative(folder / name, page),
+        }
+        for piece in pieces
+        if not piece["left_out"]
+        for suffix, name in displays.files(piece["display"]).items()
+    ]
     files += [
         {"label": link["label"], "href": report.relative(link["path"], page)}
         for link in getattr(job.params, "links", None) or []

@@ -3,10 +3,9 @@
 import itertools
 
 from lungitude.checks import nearest
+from lungitude.reporting.displays import KINDS, NEEDS, kind_of
 
 WORDS = {"visits": "visit", "covariates": "covariate", "by_visit": "covariate", "factors": "factor"}
-# What a display shows nothing without.
-SHOWS = {"figure_flow": "disposition", "table_baseline": "baseline"}
 
 
 def problems(trial, document):
@@ -166,10 +165,14 @@ def _uncomputed(trial, document):
                 text = f"visit '{visit}' is not after the baseline, so there is no change; "
                 yield document.problem(keys, text + "name a later visit")
     for index, display in enumerate(plan["displays"]):
-        name = SHOWS.get(display["id"])
-        if name and name not in analyses:
-            text = f"'{display['id']}' shows the analysis '{name}', which the plan lacks; add "
-            yield document.problem(["displays", index], text + f"'{name}: {{}}' to 'analyses'")
+        kind = kind_of(display)
+        if kind not in KINDS:
+            text = f"'{display['id']}' is no kind of display; give it a 'kind': {', '.join(KINDS)}"
+            yield document.problem(["displays", index], text)
+        needed = NEEDS.get(kind, ())
+        if needed and not any(name in analyses for name in needed):
+            text = f"'{display['id']}' shows the analysis '{needed[0]}', which the plan lacks; add "
+            yield document.problem(["displays", index], text + f"'{needed[0]}: {{}}' to 'analyses'")
     if "agreement" in analyses and "reads" not in trial.config["sheets"]:
         text = "the analysis of agreement needs 'sheets: reads' in config.yaml; add it there, or "
         yield document.problem(["analyses", "agreement"], text + "delete 'agreement'")

@@ -27,13 +27,11 @@ SCANS = pd.DataFrame(
 )
 
 
-def params(stratum, display=None, **changes):
+def params(stratum, **changes):
     """Return the params of a reporting rule."""
     given = fixture.context(stratum, **changes)
     names = ("stratum arms visits parameters plan trial provenance characteristics strata").split()
     values = {name: getattr(given, name) for name in names}
-    if display:
-        values["display"] = fixture.DISPLAYS[display]
     return SimpleNamespace(**values)
 
 
@@ -57,17 +55,12 @@ def stratum_report(folder, stratum, table=None, scans=SCANS, **changes):
     results = folder / "results.parquet"
     tables.write_parquet(fixture.frame() if table is None else table, results)
     scans.to_csv(folder / "scans.tsv", sep="\t", index=False)
-    inputs = {"results": results, "scans": folder / "scans.tsv"}
-    for name in fixture.DISPLAYS:
-        kinds = ("html", "tsv") if name.startswith("table") else ("svg", "png", "pdf")
-        outputs = {kind: folder / stratum / f"{name}.{kind}" for kind in kinds}
-        execute(name, {"results": results}, outputs, params(stratum, name, **changes))
-        inputs[name] = outputs[kinds[0]]
-    given = params(stratum, **changes)
-    given.displays = [
-        fixture.DISPLAYS[name]
-        for name in ("figure_flow", "table_baseline", "table_primary", "figure_trend")
-    ]
+    order = ("figure_flow", "table_baseline", "table_primary", "figure_trend")
+    plan = {**fixture.plan(("Week 12",)), "displays": [fixture.DISPLAYS[name] for name in order]}
+    given = params(stratum, **{"plan": plan, **changes})
+    displays = folder / stratum / "displays"
+    execute("render_displays", {"results": results}, {"displays": displays}, given)
+    inputs = {"results": results, "scans": folder / "scans.tsv", "displays": displays}
     given.versions = {"Lungitude": "0.1.0", "Python": "3.11"}
     given.pages = [
         {"path": "all", "label": "All patients"},

@@ -16,8 +16,8 @@ def drawn(folder, name, stratum="all", arms=2, visits=3, stem="a"):
     """Draw and save; return the paths by kind."""
     found = fixture.results(stratum, max(arms, 2), visits)
     picture = DRAW[name](found, fixture.context(stratum, arms, visits), fixture.DISPLAYS[name])
-    paths = {kind: folder / f"{stem}.{kind}" for kind in ("svg", "png", "pdf")}
-    figure.save(picture, **paths, title="A title")
+    paths = {kind: folder / f"{stem}.{kind}" for kind in ("svg", "png", "pdf", "tiff")}
+    figure.save(picture, paths, "A title")
     return paths
 
 
@@ -183,7 +183,7 @@ def test_names_with_dollar_and_angle_brackets_are_plain_text(tmp_path):
     trial.parameters[0]["PARAM"] = "cost $x_1$ <script>"
     display = {**fixture.DISPLAYS["figure_trend"], "parameters": ["VO2MAX"]}
     picture = figure_trend.draw(fixture.results(), trial, display)
-    figure.save(picture, tmp_path / "a.svg", tmp_path / "a.png", tmp_path / "a.pdf", "t")
+    figure.save(picture, {"svg": tmp_path / "a.svg"}, "t")
     svg = (tmp_path / "a.svg").read_text()
     assert "cost $x_1$ &lt;script&gt;" in svg
     assert "<script>" not in svg

@@ -11,7 +11,7 @@ from unit import reporting_fixture as fixture
 from unit import reporting_jobs as jobs
 
 from lungitude import doubts, tables
-from lungitude.reporting import methods, quality, report
+from lungitude.reporting import figure_flow, figure_trend, methods, quality, report
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "path", "use", "rect", "circle"}
 
@@ -76,7 +76,7 @@ def test_report_needs_nothing_beside_it(run):
 def test_report_links_to_files_that_exist(run):
     found = outline(run["all"].read_text())
     files = [link for link in found.links if not link.startswith(("#", "data:", "../"))]
-    assert len(files) == 10
+    assert len(files) == 17
     for link in files:
         assert (run["all"].parent / link).is_file()
     assert "../grade1/report.html" in found.links
@@ -215,10 +215,10 @@ def test_methods_of_a_small_plan_say_no_more_than_was_done():
 
 def test_caption_of_a_figure_names_its_analysis_and_patients():
     found, trial = fixture.results("grade1"), fixture.context("grade1")
-    trend = report.caption(found, trial, fixture.DISPLAYS["figure_trend"])
+    trend = figure_trend.caption(found, trial, fixture.DISPLAYS["figure_trend"])
     assert trend.startswith("Least squares means of the mixed model with 95% CI")
     assert trend.endswith("Analysis set: Intention to treat (ITT); Grade 1")
-    assert report.caption(found, trial, fixture.DISPLAYS["figure_flow"]) == "Grade 1"
+    assert figure_flow.caption(found, trial, fixture.DISPLAYS["figure_flow"]) == "Grade 1"
 
 
 def picture(path, size=(900, 400)):

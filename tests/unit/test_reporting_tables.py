@@ -16,7 +16,7 @@ from lungitude.reporting import (
     table_baseline,
     table_primary,
 )
-from lungitude.reporting.results import Results
+from lungitude.reporting.results import Absent, Results
 
 BUILDERS = {"table_baseline": table_baseline.build, "table_primary": table_primary.build}
 NUMBER = re.compile(r"[<>]?-?\d+(?:\.\d+)?|NE")
@@ -342,7 +342,8 @@ def test_agreement_table():
         "-3.10 (-3.50 to -2.70)",
         "2.40 (2.00 to 2.80)",
     ]
-    assert table_agreement.build(fixture.results("grade1"), trial, display) is None
+    with pytest.raises(Absent, match="the agreement has no results here"):
+        table_agreement.build(fixture.results("grade1"), trial, display)
     frame = fixture.frame()
     icc = (frame["METHOD"] == "agreement") & frame["STAT"].str.startswith("icc")
     frame.loc[icc, "NOTE"] = "several pairs a patient; taken as independent"
@@ -370,7 +371,8 @@ def test_accuracy_table():
         "-3.10",
         "2.40",
     ]
-    assert table_accuracy.build(fixture.results(), trial, display) is None
+    with pytest.raises(Absent, match="the accuracy has no results here"):
+        table_accuracy.build(fixture.results(), trial, display)
 
 
 def test_footnote_letters_go_beyond_z():

@@ -271,6 +271,10 @@ SLIPS = {
         "'table_baseline' shows the analysis 'baseline', which the plan lacks; add 'baseline: {}' "
         "to 'analyses'",
     ),
+    "a display of no kind": (
+        lambda f: edit_yaml(f / "plan.yaml", lambda p: p["displays"][0].update(id="flow")),
+        "'flow' is no kind of display; give it a 'kind': figure_flow, table_baseline, ",
+    ),
     "a family of nothing": (
         lambda f: edit_yaml(
             f / "plan.yaml", lambda p: p["analyses"]["ancova"].update(visits=["Week 6"])

@@ -3,10 +3,10 @@
 import math
 from dataclasses import dataclass, field
 
-from lungitude import tables
 from lungitude.provenance import digest_of
+from lungitude.reporting.displays import kind_of, of_plan
 from lungitude.reporting.format import confidence_label
-from lungitude.reporting.results import TOTAL, Results
+from lungitude.reporting.results import TOTAL
 
 
 @dataclass(frozen=True)
@@ -164,28 +164,17 @@ class Context:
         return "; ".join(parts) + "."
 
 
-def of_display(job):
-    """Return what a display is made from: its results, the context and its entry of the plan."""
-    context = from_params(job.params, job.input.results)
-    display = job.params.display
-    frame = tables.read_parquet(job.input.results)
-    population = display.get("population")
-    return Results(frame, context.stratum["path"], context.plan, population), context, display
-
-
 def from_params(params, results):
     """Make a `Context` from the params of a job and the path of its results table.
 
-    The style of p values is the display's; a page of several displays takes that of its table of
-    effects.
+    The style of p values is that of the table of effects; a display may have its own.
     """
 
     def given(name, default=None):
         return getattr(params, name, default)
 
     plan = dict(given("plan"))
-    displays = given("displays") or plan.get("displays") or []
-    display = given("display") or next((d for d in displays if d["id"] == "table_primary"), {})
+    effects = next((d for d in of_plan(plan) if kind_of(d) == "table_primary"), {})
     return Context(
         stratum=dict(given("stratum")),
         arms=list(given("arms")),
@@ -196,7 +185,7 @@ def from_params(params, results):
         provenance={**dict(given("provenance") or {}), "results": digest_of(results)},
         characteristics=list(given("characteristics") or []),
         strata=list(given("strata") or []),
-        p_style=display.get("style") or "csr",
+        p_style=effects.get("style") or "csr",
     )
 
 

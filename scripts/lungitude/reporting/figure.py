@@ -12,9 +12,9 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font, LoadFlags
+from PIL import Image
 
 from lungitude.job import whole
-from lungitude.reporting import context
 
 WIDTH_MM = 180.0
 MM = 1 / 25.4
@@ -89,26 +89,34 @@ def set_address(text, address):
 
 
 @styled
-def save(figure, svg, png, pdf, title):
-    """Write a figure as SVG, PNG (300 dpi) and PDF, without date and without program version."""
-    with whole(svg) as part:
-        figure.savefig(
-            part, format="svg", metadata={"Date": None, "Title": title, "Creator": "Lungitude"}
-        )
-        part.write_text(_tidy_svg(part.read_text(encoding="utf-8")), encoding="utf-8")
-    with whole(png) as part:
-        figure.savefig(part, format="png", dpi=300, metadata={"Software": None})
-    with whole(pdf) as part:
-        figure.savefig(
-            part,
-            format="pdf",
-            metadata={
-                "CreationDate": None,
-                "Title": title,
-                "Creator": "Lungitude",
-                "Producer": None,
-            },
-        )
+def save(figure, paths, title):
+    """Write a figure without date and without program version, each format from the one object.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    paths : dict
+        By suffix: svg, pdf, png (300 dpi), tiff (600 dpi, LZW); what is absent is not written.
+    title : str
+    """
+    if "svg" in paths:
+        about = {"Date": None, "Title": title, "Creator": "Lungitude"}
+        with whole(paths["svg"]) as part:
+            figure.savefig(part, format="svg", metadata=about)
+            part.write_text(_tidy_svg(part.read_text(encoding="utf-8")), encoding="utf-8")
+    if "pdf" in paths:
+        about = {"CreationDate": None, "Title": title, "Creator": "Lungitude", "Producer": None}
+        with whole(paths["pdf"]) as part:
+            figure.savefig(part, format="pdf", metadata=about)
+    if "png" in paths:
+        with whole(paths["png"]) as part:
+            figure.savefig(part, format="png", dpi=300, metadata={"Software": None})
+    if "tiff" in paths:
+        with whole(paths["tiff"]) as part:
+            figure.savefig(part, format="tiff", dpi=600)
+            with Image.open(part) as drawn:
+                flat = drawn.convert("RGB")  # journals ask for one layer without transparency
+            flat.save(part, compression="tiff_lzw", dpi=(600, 600))
 
 
 def _tidy_svg(text):
@@ -196,18 +204,3 @@ def synthetic_line(figure, context, height_mm):
             color="#7a2e00",
             fontweight="bold",
         )
-
-
-def write(job, draw):
-    """Draw the figure of one stratum and save it as SVG, PNG and PDF.
-
-    Parameters
-    ----------
-    job : snakemake.script.Snakemake or a stand-in
-    draw : callable
-        Of the module of a figure: results, context and display to a matplotlib Figure.
-    """
-    found, trial, display = context.of_display(job)
-    title = f"{display['title']}: {trial.stratum['label']}"
-    drawn = draw(found, trial, display)
-    save(drawn, job.output.svg, job.output.png, job.output.pdf, title)

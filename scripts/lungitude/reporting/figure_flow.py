@@ -238,6 +238,11 @@ def _lines(said, width_mm, points):
     return tuple(lines)
 
 
+def caption(results, context, display):
+    """Say whom the diagram shows."""
+    return context.population_line("disposition")
+
+
 @fig.styled
 def draw(results, context, display):
     """Draw the flow diagram.

@@ -77,6 +77,15 @@ def positions(context):
     }
 
 
+def caption(results, context, display):
+    """Say what the panels show: the analysis, its intervals, the analysis set, the stratum."""
+    method = results.trend_method(display)
+    return (
+        f"Least squares means of the {analysis_name(method)} with {context.ci_label}; below "
+        f"the axis, patients of the model at the visit. {context.population_line(method)}"
+    )
+
+
 @fig.styled
 def draw(results, context, display):
     """Draw the panels.

@@ -4,11 +4,10 @@ import math
 from pathlib import Path
 from posixpath import relpath
 
+from lungitude.reporting import displays, methods, pages
 from lungitude.reporting import format as text
-from lungitude.reporting import methods, pages, table, table_accuracy, table_agreement
 from lungitude.reporting import results as lookup
 from lungitude.reporting.results import Part
-from lungitude.reporting.table_baseline import title_number
 from lungitude.reporting.table_primary import analysed, primary_sentence, sections
 
 ANALYSES = {
@@ -29,22 +28,6 @@ ANALYSES = {
     "accuracy": "Accuracy",
     "disposition": "Disposition",
 }
-HEADINGS = {
-    "figure_flow": "Patients and scans",
-    "table_baseline": "Baseline",
-    "table_primary": "Effects",
-    "figure_trend": "Course over the visits",
-    "table_agreement": "Agreement",
-    "table_accuracy": "Accuracy",
-}
-# Tables of a page that the plan need not name: shown where there are results for them.
-UNASKED = (
-    (table_agreement, {"id": "table_agreement", "title": "Agreement of measurements with readers"}),
-    (
-        table_accuracy,
-        {"id": "table_accuracy", "title": "Measurements of scans against their truth"},
-    ),
-)
 
 
 def build(results, context, pieces, scans, files, versions, pages_of_strata):
@@ -56,8 +39,7 @@ def build(results, context, pieces, scans, files, versions, pages_of_strata):
         Of the stratum.
     context : Context
     pieces : list of dict
-        In the order of the page: ``display`` (id, number, alias, title), and
-        either ``html`` (a table page) or ``svg`` (a figure), as text.
+        What `displays.read` returns, in the order of the page.
     scans : DataFrame
         One row a scan (USUBJID AVISIT SERIES status stage reason), of the stratum's patients or
         of all; empty where the trial has no scan.
@@ -74,38 +56,7 @@ def build(results, context, pieces, scans, files, versions, pages_of_strata):
         The page.
     """
     empty = results.empty
-    shown = []
-    for piece in pieces:
-        display = piece["display"]
-        if "html" in piece:
-            body = pages.display_of(piece["html"])
-        else:
-            label = f"{title_number(display)} {display['title']}"
-            body = pages.inline_svg(piece["svg"], display["id"], label)
-        shown.append(
-            {
-                "id": display["id"],
-                "body": body,
-                "picture": "svg" in piece,
-                "number": title_number(display),
-                "title": display["title"],
-                "note": caption(results, context, display) if "svg" in piece else "",
-                "heading": HEADINGS.get(display["id"], display["title"]),
-            }
-        )
-    for module, default in UNASKED:
-        built = module.build(results, context, _display(context, default))
-        if built is not None:
-            shown.append(
-                {
-                    "id": built.id,
-                    "body": pages.safe(table.to_html(built)),
-                    "picture": False,
-                    "number": built.number,
-                    "title": built.title,
-                    "heading": HEADINGS[built.id],
-                }
-            )
+    shown = [_shown(piece) for piece in pieces if not piece["left_out"]]
     return pages.render(
         "report.html.j2",
         trial=context.trial,
@@ -119,6 +70,7 @@ def build(results, context, pieces, scans, files, versions, pages_of_strata):
         reasons=[] if empty else scan_counts(results, context),
         groups=context.groups,
         not_estimated=not_estimated(results, context),
+        left_out=[(p["display"]["title"], p["left_out"]) for p in pieces if p["left_out"]],
         methods=methods.paragraphs(context, model_lines(results), versions),
         files=files,
         navigation=pages_of_strata,
@@ -126,19 +78,24 @@ def build(results, context, pieces, scans, files, versions, pages_of_strata):
     )
 
 
-def _display(context, default):
-    return next((d for d in context.plan.get("displays", []) if d["id"] == default["id"]), default)
-
-
-def caption(results, context, display):
-    """Say what a figure shows beside its title: analysis, intervals, analysis set, stratum."""
-    if display["id"] != "figure_trend":
-        return context.population_line("disposition")
-    method = results.trend_method(display)
-    return (
-        f"Least squares means of the {text.analysis_name(method)} with {context.ci_label}; below "
-        f"the axis, patients of the model at the visit. {context.population_line(method)}"
-    )
+def _shown(piece):
+    """Return what the page needs of a display that was made."""
+    display = piece["display"]
+    number, title = displays.title_number(display), display["title"]
+    picture = displays.kind_of(display).startswith("figure")
+    if picture:
+        body = pages.inline_svg(piece["body"], display["id"], f"{number} {title}")
+    else:
+        body = pages.display_of(piece["body"])
+    return {
+        "id": display["id"],
+        "body": body,
+        "picture": picture,
+        "number": number,
+        "title": title,
+        "note": piece["caption"],
+        "heading": displays.KINDS[displays.kind_of(display)],
+    }
 
 
 def facts(results, context):

@@ -14,6 +14,10 @@ ADDRESS = "ANALYSISID GROUP COMPARISON LEVEL STAT FAMILY".split()
 TOTAL = "TOTAL"
 
 
+class Absent(Exception):  # noqa: N818  (not an error: a display without input is left out)
+    """What a display shows was not analysed in this stratum."""
+
+
 @dataclass(frozen=True)
 class Number:
     """One row of the results table: its value, and where it stands.
@@ -102,6 +106,19 @@ class Results:
         rows = self.rows
         for name, value in columns.items():
             rows = rows[rows[name] == value]
+        return rows
+
+    def of(self, method):
+        """Return the rows of an analysis.
+
+        Raises
+        ------
+        Absent
+            If there are none.
+        """
+        rows = self.where(METHOD=method)
+        if rows.empty:
+            raise Absent(f"the {text.analysis_name(method)} has no results here")
         return rows
 
     def levels(self, method, prefix, visit=""):

@@ -6,11 +6,12 @@ is a `Part` with the address of its row in the analysis results table.
 
 import csv
 import io
+import json
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from lungitude.job import whole
-from lungitude.reporting import context, pages
+from lungitude.reporting import pages
 from lungitude.reporting.format import NOT_APPLICABLE, NOT_ESTIMATED
 from lungitude.reporting.results import Part
 
@@ -186,18 +187,44 @@ def _plain(text):
     return " ".join(text.replace("\\", "/").split())
 
 
-def write(job, build):
-    """Render the table of one stratum as HTML and as tab-separated text.
+def to_json(table):
+    """Render a table as JSON, from which every other document is made (see `from_json`)."""
+    return json.dumps(asdict(table), indent=1, ensure_ascii=False) + "\n"
+
+
+def from_json(text):
+    """Return the `Table` that `to_json` wrote."""
+
+    def cell_of(given):
+        return Cell(tuple(Part(**part) for part in given["parts"]), given["mark"])
+
+    given = json.loads(text)
+    columns = tuple(
+        Column(column["label"], cell_of(column["sub"]), column["mark"])
+        for column in given["columns"]
+    )
+    rows = tuple(
+        Row(cell_of(row["label"]), tuple(map(cell_of, row["cells"])), row["kind"], row["indent"])
+        for row in given["rows"]
+    )
+    notes = tuple(tuple(note) for note in given["footnotes"])
+    return Table(**{**given, "columns": columns, "rows": rows, "footnotes": notes})
+
+
+def write(table, trial, paths):
+    """Write a table as a page, as tab-separated text and as JSON.
 
     Parameters
     ----------
-    job : snakemake.script.Snakemake or a stand-in
-    build : callable
-        Of the module of a table: results, context and display to `Table`.
+    table : Table
+    trial : dict
+        ``title`` and ``synthetic`` of the trial.
+    paths : dict
+        By suffix: html, tsv and json.
     """
-    found, trial, display = context.of_display(job)
-    made = build(found, trial, display)
-    with whole(job.output.html) as part:
-        part.write_text(to_page(made, trial.trial), encoding="utf-8")
-    with whole(job.output.tsv) as part:
-        part.write_text(to_tsv(made), encoding="utf-8")
+    with whole(paths["html"]) as part:
+        part.write_text(to_page(table, trial), encoding="utf-8")
+    with whole(paths["tsv"]) as part:
+        part.write_text(to_tsv(table), encoding="utf-8")
+    with whole(paths["json"]) as part:
+        part.write_text(to_json(table), encoding="utf-8")

@@ -1,9 +1,9 @@
 """What was measured on synthetic scans against their truth: r, error, bias, limits of agreement."""
 
 from lungitude.reporting import results as lookup
+from lungitude.reporting.displays import title_number
 from lungitude.reporting.table import Column, Marks, Row, Table, cell, finish
 from lungitude.reporting.table_agreement import interval_cell
-from lungitude.reporting.table_baseline import title_number
 
 METHOD = "accuracy"
 ABBREVIATIONS = [
@@ -14,7 +14,7 @@ ABBREVIATIONS = [
 
 
 def build(results, context, display):
-    """Build the table of accuracy; None where the stratum has no such rows.
+    """Build the table of accuracy.
 
     Parameters
     ----------
@@ -23,11 +23,14 @@ def build(results, context, display):
     context : Context
     display : dict
         ``id number alias title``.
+
+    Raises
+    ------
+    Absent
+        If the stratum has no such rows.
     """
-    found = results.where(METHOD=METHOD)
+    found = results.of(METHOD)
     known = set(found["PARAMCD"])
-    if not known:
-        return None
     marks = Marks()
     rows = [
         _row(results, context, row["PARAMCD"], found, marks)

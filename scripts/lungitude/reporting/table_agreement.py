@@ -1,6 +1,7 @@
 """Agreement of an automatic measurement with readers: ICC, bias and limits of agreement."""
 
 from lungitude.reporting import results as lookup
+from lungitude.reporting.displays import title_number
 from lungitude.reporting.table import (
     Column,
     Marks,
@@ -10,7 +11,6 @@ from lungitude.reporting.table import (
     finish,
     mark_not_estimated,
 )
-from lungitude.reporting.table_baseline import title_number
 
 METHOD = "agreement"
 ABBREVIATIONS = [
@@ -21,7 +21,7 @@ ABBREVIATIONS = [
 
 
 def build(results, context, display):
-    """Build the agreement table; None where the stratum has no such rows.
+    """Build the agreement table.
 
     Parameters
     ----------
@@ -30,15 +30,18 @@ def build(results, context, display):
     context : Context
     display : dict
         ``id number alias title``.
+
+    Raises
+    ------
+    Absent
+        If the stratum has no such rows.
     """
-    found = results.where(METHOD=METHOD)
+    found = results.of(METHOD)
     pairs = list(
         dict.fromkeys(zip(found["PARAMCD"], found["AVISIT"], found["COMPARISON"], strict=True))
     )
     order = {row["PARAMCD"]: index for index, row in enumerate(context.parameters)}
     pairs.sort(key=lambda pair: order.get(pair[0], len(order)))
-    if not pairs:
-        return None
     marks, rows, last = Marks(), [], None
     for parameter, visit, comparison in pairs:
         if parameter != last:

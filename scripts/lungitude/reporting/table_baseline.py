@@ -1,6 +1,7 @@
 """Characteristics at baseline by arm and in total (no p values unless the plan asks for tests)."""
 
 from lungitude.reporting import results as lookup
+from lungitude.reporting.displays import title_number
 from lungitude.reporting.table import (
     DASH,
     Column,
@@ -59,14 +60,6 @@ def build(results, context, display):
         source=context.source_line([METHOD, "disposition"]),
     )
     return finish(table, ABBREVIATIONS)
-
-
-def title_number(display):
-    """First line of a title: the name in the paper, then the number in the report."""
-    number, alias = display.get("number", ""), display.get("alias", "")
-    if alias and number:
-        return f"{alias} ({number})"
-    return alias or number
 
 
 def _extra_columns(results, context):

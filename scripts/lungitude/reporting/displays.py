@@ -1,0 +1,102 @@
+"""The displays of a plan: their kinds, and the folder that holds what was made of them.
+
+A plan names each display by an `id` of its own and a `kind`, which is a module of this package. All
+displays of a stratum are written by one job into one folder, beside a manifest that says in which
+order they stand, and which were left out and why.
+"""
+
+import json
+from pathlib import Path
+
+from lungitude.job import whole
+
+# Kind: what its section of a report is called.
+KINDS = {
+    "figure_flow": "Patients and scans",
+    "table_baseline": "Baseline",
+    "table_primary": "Effects",
+    "figure_trend": "Course over the visits",
+    "table_agreement": "Agreement",
+    "table_accuracy": "Accuracy",
+}
+# What a kind shows nothing without: one of these analyses of the plan.
+NEEDS = {
+    "figure_flow": ("disposition",),
+    "table_baseline": ("baseline",),
+    "table_agreement": ("agreement",),
+    "table_accuracy": ("accuracy",),
+}
+# Tables that a plan need not name: made where it has the analysis.
+UNASKED = {
+    "table_agreement": "Agreement of measurements with readers",
+    "table_accuracy": "Measurements of scans against their truth",
+}
+# What is written of each. The first is what a report shows.
+FORMATS = {"table": ("html", "tsv", "json"), "figure": ("svg", "pdf", "png", "tiff")}
+MANIFEST = "displays.json"
+
+
+def kind_of(display):
+    """Return the kind of an entry of a plan; its id where it names none."""
+    return display.get("kind") or display["id"]
+
+
+def of_plan(plan):
+    """Return the displays of a plan in their order, then those that it need not name."""
+    asked = list(plan.get("displays", []))
+    kinds = {kind_of(display) for display in asked}
+    return asked + [
+        {"id": kind, "kind": kind, "title": title}
+        for kind, title in UNASKED.items()
+        if kind not in kinds and any(name in plan.get("analyses", {}) for name in NEEDS[kind])
+    ]
+
+
+def files(display):
+    """Return the names of the files of a display by suffix."""
+    group = kind_of(display).partition("_")[0]
+    return {suffix: f"{display['id']}.{suffix}" for suffix in FORMATS[group]}
+
+
+def title_number(display):
+    """First line of a title: the name in the paper, then the number in the report."""
+    number, alias = display.get("number", ""), display.get("alias", "")
+    if alias and number:
+        return f"{alias} ({number})"
+    return alias or number
+
+
+def write_manifest(folder, entries):
+    """Write what was made, in the order of the plan.
+
+    Parameters
+    ----------
+    folder : path
+    entries : list of dict
+        ``display`` (its entry of the plan), ``caption``, and ``left_out``: empty, or why it was not
+        made.
+    """
+    with whole(Path(folder) / MANIFEST) as part:
+        part.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_manifest(folder):
+    """Return the entries of a folder's manifest."""
+    return json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8"))
+
+
+def read(folder):
+    """Return the entries of a folder's manifest; those that were made also have their ``body``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file of the manifest is gone.
+    """
+    folder = Path(folder)
+    entries = read_manifest(folder)
+    for entry in entries:
+        if not entry["left_out"]:
+            first = next(iter(files(entry["display"]).values()))
+            entry["body"] = (folder / first).read_text(encoding="utf-8")
+    return entries
