@@ -34,6 +34,7 @@ rule gather_results:
     output:
         results="<results>/analysis/results.parquet",
         results_tsv="<results>/analysis/results.tsv",
+        plan="<results>/analysis/plan.yaml",
     log:
         "<results>/logs/gather_results.log",
     conda:
@@ -42,7 +43,7 @@ rule gather_results:
         mem_mb=2000,
         runtime=10,
     params:
-        families=PLAN.get("families"),
+        plan=PLAN,
         code=code("gather_results"),
     script:
         "../scripts/gather_results.py"

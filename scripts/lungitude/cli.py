@@ -18,7 +18,14 @@ def main(arguments=None):
     check.add_argument("trial", help="name under config/, or path of the folder or its config.yaml")
     tell = commands.add_parser("summary", help="say where a run's report is and what it left out")
     tell.add_argument("trial", help="the same")
+    held = commands.add_parser("compare", help="say what changed between two runs, and why")
+    for name in ("run_a", "run_b"):
+        held.add_argument(name, help="folder of a run, such as results/mytrial, or a trial's name")
+    held.add_argument("--out", default="results/compare", help="folder of what is written")
+    held.add_argument("--tolerance", type=float, default=1e-9, help="relative difference to pass")
     options = parser.parse_args(arguments)
+    if options.command == "compare":
+        return compare_runs(options)
     return {"check": check_trial, "summary": tell_summary}[options.command](options.trial)
 
 
@@ -55,6 +62,23 @@ def tell_summary(name):
         return check_trial(name)
     results = Path("results") / found.config["trial"]
     print(*summary.lines(results) or [f"Nothing in {results} yet."], sep="\n")
+    return 0
+
+
+def compare_runs(options):
+    """Print what changed between two runs and write it; return 0, or 1 where a run is missing."""
+    from lungitude import runs
+
+    folders = [
+        name if os.path.isdir(name) else Path("results") / name
+        for name in (options.run_a, options.run_b)
+    ]
+    try:
+        change = runs.compare(*folders, tolerance=options.tolerance)
+    except FileNotFoundError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(*runs.summary(change), runs.write(change, options.out), sep="\n")
     return 0
 
 

@@ -186,16 +186,18 @@ def analyse(folder, events=True):
         "gather_results",
         folder,
         [folder / f"{m}.parquet" for m in METHODS],
-        {"results": "results.parquet", "results_tsv": "results.tsv"},
-        families=[
-            {
-                "id": "all",
-                "method": "bh",
-                "analysis": "ancova",
-                "parameters": ["FEV1", "FVC"],
-                "visits": ["Week 6", "Week 12"],
-            }
-        ],
+        {"results": "results.parquet", "results_tsv": "results.tsv", "plan": "plan.yaml"},
+        plan={
+            "families": [
+                {
+                    "id": "all",
+                    "method": "bh",
+                    "analysis": "ancova",
+                    "parameters": ["FEV1", "FVC"],
+                    "visits": ["Week 6", "Week 12"],
+                }
+            ]
+        },
     )
     return folder
 
