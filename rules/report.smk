@@ -49,6 +49,8 @@ rule report_stratum:
         results="<results>/analysis/results.parquet",
         scans="<results>/cohort/scans.tsv",
         adsl="<results>/cohort/adsl.parquet",
+        adqct="<results>/cohort/adqct.parquet",
+        adfun="<results>/cohort/adfun.parquet",
     output:
         report="<results>/report/{stratum}/report.html",
     log:

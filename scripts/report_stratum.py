@@ -38,6 +38,10 @@ def main(job):
     subjects = getattr(job.input, "adsl", None)
     subjects = tables.read_parquet(subjects) if subjects else None
     scans = report.of_stratum(scans, subjects, trial.stratum)
+    names = [getattr(job.input, name, None) for name in ("adqct", "adfun")]
+    records = [tables.read_parquet(name) for name in names if name]
+    records = pd.concat(records, ignore_index=True) if records else None
+    subjects = report.of_stratum(subjects, subjects, trial.stratum)
     here = trial.stratum["path"]
     navigation = [
         {
@@ -47,7 +51,8 @@ def main(job):
         }
         for stratum in job.params.pages
     ]
-    text = report.build(found, trial, pieces, scans, files, dict(job.params.versions), navigation)
+    versions = dict(job.params.versions)
+    text = report.build(found, trial, pieces, scans, files, versions, navigation, subjects, records)
     with whole(page) as part:
         part.write_text(text, encoding="utf-8")
 

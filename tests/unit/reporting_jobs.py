@@ -48,7 +48,7 @@ def execute(name, inputs, outputs, given):
     runpy.run_path(str(SCRIPTS / f"{name}.py"))["main"](job)
 
 
-def stratum_report(folder, stratum, table=None, scans=SCANS, **changes):
+def stratum_report(folder, stratum, table=None, scans=SCANS, more=None, **changes):
     """Render every display and the report of a stratum; return the report's path."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,12 @@ def stratum_report(folder, stratum, table=None, scans=SCANS, **changes):
     given = params(stratum, **{"plan": plan, **changes})
     displays = folder / stratum / "displays"
     execute("render_displays", {"results": results}, {"displays": displays}, given)
-    inputs = {"results": results, "scans": folder / "scans.tsv", "displays": displays}
+    inputs = {
+        "results": results,
+        "scans": folder / "scans.tsv",
+        "displays": displays,
+        **(more or {}),
+    }
     given.versions = {"Lungitude": "0.1.0", "Python": "3.11"}
     given.pages = [
         {"path": "all", "label": "All patients"},

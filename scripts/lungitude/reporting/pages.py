@@ -1,5 +1,6 @@
 """Render the package's templates; everything that comes from data is escaped."""
 
+import hashlib
 import re
 from functools import cache
 from pathlib import Path
@@ -35,6 +36,11 @@ def render(template, **values):
 def safe(markup):
     """Declare a text that this package rendered to be markup."""
     return Markup(markup)  # noqa: S704  (only for what the templates above made)
+
+
+def anchor(*names):
+    """Return an identifier of a page for names that may hold any letter."""
+    return "at-" + hashlib.sha256("\x1f".join(names).encode()).hexdigest()[:12]
 
 
 def minus(text):

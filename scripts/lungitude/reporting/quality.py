@@ -165,7 +165,7 @@ def _block(blocks, subject, visit):
     key = (subject, visit)
     if key not in blocks:
         blocks[key] = {
-            "id": f"visit-{len(blocks) + 1}",
+            "id": pages.anchor(subject, visit),
             "subject": subject,
             "visit": visit,
             "scans": [],

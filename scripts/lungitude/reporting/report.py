@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from posixpath import relpath
 
-from lungitude.reporting import displays, methods, pages
+from lungitude.reporting import displays, lineage, methods, pages
 from lungitude.reporting import format as text
 from lungitude.reporting import results as lookup
 from lungitude.reporting.results import Part
@@ -30,7 +30,9 @@ ANALYSES = {
 }
 
 
-def build(results, context, pieces, scans, files, versions, pages_of_strata):
+def build(
+    results, context, pieces, scans, files, versions, pages_of_strata, subjects=None, records=None
+):
     """Write the page.
 
     Parameters
@@ -49,6 +51,8 @@ def build(results, context, pieces, scans, files, versions, pages_of_strata):
         Software and version.
     pages_of_strata : list of dict
         ``label``, ``href`` and ``here`` of all reports of the trial.
+    subjects, records : DataFrame, optional
+        ADSL and BDS records of the stratum's patients, which stand behind its numbers.
 
     Returns
     -------
@@ -57,7 +61,7 @@ def build(results, context, pieces, scans, files, versions, pages_of_strata):
     """
     empty = results.empty
     shown = [_shown(piece) for piece in pieces if not piece["left_out"]]
-    return pages.render(
+    page = pages.render(
         "report.html.j2",
         trial=context.trial,
         stratum=context.stratum,
@@ -76,6 +80,8 @@ def build(results, context, pieces, scans, files, versions, pages_of_strata):
         navigation=pages_of_strata,
         digests=[(name, str(value)[:16]) for name, value in context.provenance.items()],
     )
+    behind = lineage.of_page(page, results, context, subjects, records, scans)
+    return page.replace(lineage.PLACE, lineage.PLACE + lineage.embed(behind), 1)
 
 
 def _shown(piece):
