@@ -32,6 +32,7 @@ def job_log(job):
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO)
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # tells each letter of each figure
     logging.captureWarnings(True)
     warnings.simplefilter("default")
     try:

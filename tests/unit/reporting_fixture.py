@@ -1,5 +1,7 @@
 """A small trial's analysis results table, built by code: what reporting tests render."""
 
+import functools
+
 import numpy as np
 import pandas as pd
 
@@ -420,6 +422,11 @@ def agreement(builder):
 
 def frame(arms=2, visits=3):
     """Return the results table: all, grade1 (enough patients), grade2 (one patient in an arm)."""
+    return _frame(arms, visits).copy()
+
+
+@functools.cache
+def _frame(arms, visits):
     kept = VISITS[:1] + VISITS[4 - visits :] if visits < 3 else VISITS
     rows = []
     codes = [arm["code"] for arm in ARMS[:arms]]

@@ -209,7 +209,8 @@ class Imputation:
                 continue
             for row in found.grid.loc[found.grid["contrast"] == name].itertuples():
                 own = {**keys, "level": f"delta {row.delta_active:g}", "comparison": name}
-                values = {stat: float(getattr(row, stat)) for stat in ("estimate", "se", "p")}
+                names = ("estimate", "se", "p", "ci_low", "ci_high")
+                values = {stat: float(getattr(row, stat)) for stat in names}
                 known, notes = noted(values, f"imputed values of {code} shifted, mar")
                 self.rows.add(known, n, note=notes, **own)
 

@@ -7,18 +7,54 @@ from pathlib import Path
 from lungitude.reporting import (
     displays,
     figure,
+    figure_correlations,
     figure_flow,
+    figure_forest,
+    figure_missing,
+    figure_sensitivity,
+    figure_tipping,
     figure_trend,
     table,
     table_accuracy,
     table_agreement,
+    table_arm_tests,
     table_baseline,
+    table_completion,
+    table_correlations,
+    table_disposition,
+    table_models,
     table_primary,
+    table_sensitivity,
+    table_subgroups,
+    table_visits,
+    table_within_arm,
 )
 from lungitude.reporting.results import Absent, Results
 
-TABLES = (table_baseline, table_primary, table_agreement, table_accuracy)
-FIGURES = (figure_flow, figure_trend)
+TABLES = (
+    table_accuracy,
+    table_agreement,
+    table_arm_tests,
+    table_baseline,
+    table_completion,
+    table_correlations,
+    table_disposition,
+    table_models,
+    table_primary,
+    table_sensitivity,
+    table_subgroups,
+    table_visits,
+    table_within_arm,
+)
+FIGURES = (
+    figure_correlations,
+    figure_flow,
+    figure_forest,
+    figure_missing,
+    figure_sensitivity,
+    figure_tipping,
+    figure_trend,
+)
 MODULES = {module.__name__.rpartition(".")[2]: module for module in (*TABLES, *FIGURES)}
 
 
