@@ -25,9 +25,9 @@ def main(job):
     table[comparison_summary.TEXT] = table[comparison_summary.TEXT].fillna("")
     files = {}
     for kind, title in comparison_figure.TITLES.items():
-        paths = [job.output[f"{kind}_{suffix}"] for suffix in ("svg", "png", "pdf")]
-        figure.save(comparison_figure.draw(table, kind), *paths, title)
-        files[kind] = Path(paths[0]).name
+        paths = {suffix: job.output[f"{kind}_{suffix}"] for suffix in ("svg", "png", "pdf")}
+        figure.save(comparison_figure.draw(table, kind), paths, title)
+        files[kind] = Path(paths["svg"]).name
     with whole(job.output.document) as part:
         part.write_text(comparison_document.document(table, files), encoding="utf-8")
 

@@ -16,9 +16,9 @@ def main(job):
     tables.write(evaluation_summary.summary(rows), job.output.table)
     files = {}
     for kind in evaluation_document.FIGURES:
-        paths = [job.output[f"{kind}_{suffix}"] for suffix in ("svg", "png", "pdf")]
-        figure.save(evaluation_figure.draw(rows, kind), *paths, evaluation_figure.TITLES[kind])
-        files[kind] = Path(paths[0]).name
+        paths = {suffix: job.output[f"{kind}_{suffix}"] for suffix in ("svg", "png", "pdf")}
+        figure.save(evaluation_figure.draw(rows, kind), paths, evaluation_figure.TITLES[kind])
+        files[kind] = Path(paths["svg"]).name
     table = tables.read(job.output.table, text=evaluation_summary.TEXT)
     table[evaluation_summary.TEXT] = table[evaluation_summary.TEXT].fillna("")
     with whole(job.output.document) as part:
