@@ -14,6 +14,7 @@ include: "rules/spread.smk"
 include: "rules/cohort.smk"
 include: "rules/statistics.smk"
 include: "rules/report.smk"
+include: "rules/export.smk"
 include: "rules/validation.smk"
 include: "rules/evaluation.smk"
 
@@ -43,6 +44,11 @@ rule analysis:
 rule report:
     input:
         targets(),
+
+
+rule datasets:
+    input:
+        "<results>/data/define.xml",
 
 
 # The folder was checked while this file was read; nothing is left to do.

@@ -167,8 +167,8 @@ def _uncomputed(trial, document):
     for index, display in enumerate(plan["displays"]):
         kind = kind_of(display)
         if kind not in KINDS:
-            text = f"'{display['id']}' is no kind of display; give it a 'kind': {', '.join(KINDS)}"
-            yield document.problem(["displays", index], text)
+            text = f"'{display['id']}' is no kind of display; give it a 'kind' "
+            yield document.problem(["displays", index], text + f"({nearest(kind, KINDS)})")
         needed = NEEDS.get(kind, ())
         if needed and not any(name in analyses for name in needed):
             text = f"'{display['id']}' shows the analysis '{needed[0]}', which the plan lacks; add "

@@ -273,7 +273,7 @@ SLIPS = {
     ),
     "a display of no kind": (
         lambda f: edit_yaml(f / "plan.yaml", lambda p: p["displays"][0].update(id="flow")),
-        "'flow' is no kind of display; give it a 'kind': figure_flow, ",
+        "'flow' is no kind of display; give it a 'kind' (",
     ),
     "a family of nothing": (
         lambda f: edit_yaml(

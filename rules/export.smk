@@ -1,0 +1,31 @@
+# The analysis data sets for other software and for agencies; made when they are asked for:
+#
+#     snakemake --cores 2 --configfile config/mytrial/config.yaml datasets
+rule export_data:
+    """ADSL and the other data sets as CSV, SAS transport file and Dataset-JSON, and define.xml."""
+    input:
+        adsl="<results>/cohort/adsl.parquet",
+        adqct="<results>/cohort/adqct.parquet",
+        adfun="<results>/cohort/adfun.parquet",
+    output:
+        **{
+            f"{name}_{suffix}": f"{RESULTS}/data/{name}.{suffix}"
+            for name in ("adsl", "adqct", "adfun")
+            for suffix in ("csv", "xpt", "json")
+        },
+        define="<results>/data/define.xml",
+    log:
+        "<results>/logs/export_data.log",
+    conda:
+        "../envs/statistics.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        columns=[*SETTINGS["characteristics"], *SETTINGS["strata"]],
+        study=SETTINGS.get("study", SETTINGS["trial"]),
+        title=SETTINGS.get("title") or SETTINGS["trial"],
+        cut=SETTINGS.get("data_cut"),
+        code=code("export_data"),
+    script:
+        "../scripts/export_data.py"
