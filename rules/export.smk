@@ -1,6 +1,6 @@
 # The analysis data sets for other software and for agencies; made when they are asked for:
 #
-#     snakemake --cores 2 --configfile config/mytrial/config.yaml datasets
+#     snakemake --cores 2 datasets --configfile config/mytrial/config.yaml
 rule export_data:
     """ADSL and the other data sets as CSV, SAS transport file and Dataset-JSON, and define.xml."""
     input:
