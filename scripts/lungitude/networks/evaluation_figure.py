@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 
 from lungitude.reporting import figure as style
 from lungitude.validation.imaging_summary import agreement
@@ -74,6 +75,8 @@ def _scatter(axes, quantity, found):
     if quantity in WIDE_RANGE:
         for scale in (axes.set_xscale, axes.set_yscale):
             scale("symlog", linthresh=LINEAR_TO)
+        for axis in (axes.xaxis, axes.yaxis):  # 10, not the notation of powers
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     for domain, known in found.items():
         if known:
             axes.plot(known[1], known[0], **_marker(found, domain))
