@@ -49,6 +49,7 @@ rule gather_evaluation:
     input:
         EVALUATION_BLOCKS,
     output:
+        patients="docs/validation/networks_patients.parquet",
         table="docs/validation/networks.tsv",
         document="docs/validation/networks.md",
         scatter_svg="docs/validation/networks_scatter.svg",

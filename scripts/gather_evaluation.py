@@ -11,8 +11,9 @@ from lungitude.reporting import figure
 
 
 def main(job):
-    """Write the table, the document, and each figure as SVG, PNG and PDF."""
+    """Write the rows of all patients, the table, the document, each figure as SVG, PNG and PDF."""
     rows = pd.concat([tables.read_parquet(path) for path in job.input], ignore_index=True)
+    tables.write_parquet(rows, job.output.patients)
     tables.write(evaluation_summary.summary(rows), job.output.table)
     files = {}
     for kind in evaluation_document.FIGURES:

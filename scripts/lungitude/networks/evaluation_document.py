@@ -91,7 +91,8 @@ def _introduction(table):
     return f"""# Evaluation of the segmentation network on unseen phantoms
 
 Made by the target `evaluate_network`; not to be edited. All figures, with more digits, stand in
-`networks.tsv`. The network ({told}) read synthetic patients that no training saw: the generative
+`networks.tsv`, those of each patient in `networks_patients.parquet`.
+The network ({told}) read synthetic patients that no training saw: the generative
 model of the demo trial (`config/demo/model.yaml`) drew them with a seed of its own for each domain,
 GOLD grades I to IV in turn. **All accuracies are those on phantoms; none is of patients.**
 
