@@ -7,7 +7,9 @@ from lungitude.networks import comparison, unseen
 
 def main(job):
     """Write one row a number; see `evaluation.COLUMNS`, and the model."""
-    models = comparison.readers(job.input.weights, comparison.load(job.input.plan))
+    plan = comparison.load(job.input.plan)
+    precision = plan["training"]["precision"]  # scans are read as they were learned from
+    models = comparison.readers(job.input.weights, plan, precision)
     case = unseen.case(int(job.wildcards.number), job.wildcards.domain, job.input.model)
     tables.write_parquet(comparison.measure(models, case), job.output.case)
 

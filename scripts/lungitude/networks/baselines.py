@@ -453,8 +453,16 @@ class Inverted(nn.Module):
 
     def forward(self, x):
         """Return features, (n, out, ...)."""
-        wide = functional.gelu(self.wide(self.norm(self.alone(x))))
+        wide = functional.gelu(self.wide(self.norm(self._by_itself(x))))
         return functional.gelu(self.out(wide))
+
+    def _by_itself(self, x):
+        if x.device.type != "cpu":
+            return self.alone(x)
+        # A CPU has these convolutions three times faster in float32, channels last.
+        with torch.autocast("cpu", enabled=False):
+            x = x.float().contiguous(memory_format=torch.channels_last_3d)
+            return self.alone(x)
 
 
 class Mixed(nn.Module):

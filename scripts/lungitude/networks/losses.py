@@ -116,16 +116,22 @@ def _several(found, truth, known, weights):
     """Dice loss, weighted cross entropy and probabilities of a softmax over classes."""
     logs = functional.log_softmax(found, dim=1)
     shares = logs.exp()
-    hot = functional.one_hot(truth, found.shape[1]).movedim(-1, 1).float()
-    hot = hot * known[:, None]
-    axes = (0, 2, 3, 4)
-    by_class = -(logs * hot).sum(axes)
-    size = hot.sum(axes)
+    # Of each voxel only its own class counts: taken out, no class becomes a map of zeros and ones.
+    own = truth[:, None]
+    by_class = -_sums(logs.gather(1, own), truth, known, found.shape[1])
+    both = _sums(shares.gather(1, own), truth, known, found.shape[1])
+    size = torch.bincount(truth[known], minlength=found.shape[1]).to(found.dtype)
     weight = found.new_tensor([weights[0]] + [weights[1]] * (found.shape[1] - 1))
     entropy = (weight * by_class).sum() / (weight * size).sum().clamp(min=1.0)
-    either = (shares * known[:, None]).sum(axes) + size
-    dice = 1.0 - (2.0 * (shares * hot).sum(axes) + SMOOTH_VOXELS) / (either + SMOOTH_VOXELS)
+    seen = shares if known.all() else shares * known[:, None]
+    dice = 1.0 - (2.0 * both + SMOOTH_VOXELS) / (seen.sum((0, 2, 3, 4)) + size + SMOOTH_VOXELS)
     return dice[1:].mean(), entropy, shares
+
+
+def _sums(values, truth, known, classes):
+    """Sum values of known voxels by their class."""
+    sums = values.new_zeros(classes)
+    return sums.index_add(0, truth.flatten(), (values[:, 0] * known).flatten())
 
 
 def _single(found, truth, known):
