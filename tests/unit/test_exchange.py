@@ -2,6 +2,8 @@
 
 import datetime
 import json
+import shutil
+import subprocess
 
 import numpy as np
 import pandas as pd
@@ -50,6 +52,49 @@ def test_xpt_is_read_back_as_it_was(tmp_path):
     assert back["ADT"].tolist()[0] == datetime.date(2021, 4, 5)
     assert pd.isna(back["ADT"][1])
     assert back["PARAM"][0].endswith("5 mm2")
+
+
+READ_BY_R = """
+path <- commandArgs(trailingOnly = TRUE)
+if (!requireNamespace("PACKAGE", quietly = TRUE)) quit(status = 77)
+data <- READ
+cat(names(data), sep = " "); cat("\\n")
+cat(format(data$AVAL, digits = 15), sep = " "); cat("\\n")
+cat(as.character(data$PARAM[1]), "\\n")
+cat(as.numeric(data$ADT), "\\n")
+cat(as.character(data$GOLDGR), sep = "|"); cat("\\n")
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "read", "first_day"),
+    [
+        ("haven", "haven::read_xpt(path)", datetime.date(1970, 1, 1)),  # as Date of R
+        ("foreign", "foreign::read.xport(path)", datetime.date(1960, 1, 1)),  # as SAS has it
+    ],
+)
+@pytest.mark.skipif(not shutil.which("Rscript"), reason="R is not installed")
+def test_xpt_is_read_by_r(package, read, first_day, tmp_path):
+    write(bds(), tmp_path / "adqct.xpt")
+    script = tmp_path / "read.R"
+    script.write_text(READ_BY_R.replace("PACKAGE", package).replace("READ", read))
+    done = subprocess.run(
+        ["Rscript", "--vanilla", script, tmp_path / "adqct.xpt"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 77:
+        pytest.skip(f"the R package {package} is not installed")
+    assert done.returncode == 0, done.stderr
+    names, values, label, days, grades = done.stdout.splitlines()
+    assert names.split() == list(bds())
+    assert values.split()[:2] == ["25.9", "-0.1"]
+    assert values.split()[2] in ("NA", "NaN")
+    assert label.strip().endswith("5 mm2")
+    assert days.split()[0] == str((datetime.date(2021, 4, 5) - first_day).days)
+    assert days.split()[1] == "NA"
+    assert grades == "II|II|"
 
 
 def test_the_same_data_set_has_the_same_bytes(tmp_path):
