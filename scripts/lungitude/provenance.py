@@ -12,7 +12,8 @@ from pathlib import Path
 
 SCRIPTS = Path(__file__).parents[1]
 PACKAGES = "numpy scipy pandas statsmodels matplotlib".split()
-IMAGING_PACKAGES = "SimpleITK pydicom antspyx".split()
+IMAGING_PACKAGES = "SimpleITK pydicom antspyx scikit-image".split()
+NETWORK_PACKAGES = "torch monai".split()
 
 
 @functools.cache
@@ -72,8 +73,9 @@ def _imported(path):
             continue
         for name in names:
             files += _files_of(name)
-    if (path.parent / "templates").is_dir():
-        files += sorted((path.parent / "templates").iterdir())
+    for folder in ("templates", "profiles"):
+        if (path.parent / folder).is_dir():
+            files += sorted((path.parent / folder).iterdir())
     return files
 
 
@@ -103,16 +105,21 @@ def digest_of_text(content):
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def versions(imaging):
+def versions(imaging, network=False):
     """Return the versions of Python, Lungitude and the packages that numbers come from.
 
     Parameters
     ----------
     imaging : bool
         Whether scans were measured, so that their packages count.
+    network : bool
+        Whether a network found the structures.
     """
     found = {"Python": platform.python_version()}
-    for name in ("lungitude", "snakemake", *PACKAGES, *(IMAGING_PACKAGES if imaging else ())):
+    names = ["lungitude", "snakemake", *PACKAGES]
+    names += IMAGING_PACKAGES if imaging else []
+    names += NETWORK_PACKAGES if imaging and network else []
+    for name in names:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 from lungitude.provenance import digest_of
+from lungitude.reporting import journals
 from lungitude.reporting.displays import kind_of, of_plan
 from lungitude.reporting.format import confidence_label
 from lungitude.reporting.results import TOTAL
@@ -21,6 +22,8 @@ class Context:
         As in the configuration; `parameters` are the rows of parameters.tsv.
     plan, trial, provenance : dict
         The plan; ``name title synthetic data_cut``; digests by name.
+    p_style : str or dict
+        The style of a display: of its p values, or its journal's.
     """
 
     stratum: dict
@@ -32,13 +35,13 @@ class Context:
     provenance: dict
     characteristics: list = field(default_factory=list)
     strata: list = field(default_factory=list)
-    p_style: str = "csr"
+    p_style: str | dict = "csr"
 
     @property
     def style(self):
         """Choices of printing: ``p`` style, ``rounding``, ``interval`` (ci or se) of a mean."""
         return {
-            "p": self.p_style,
+            "p": journals.p_style(self.p_style),
             "rounding": self.plan.get("rounding", "half_away"),
             "interval": self.plan.get("interval", "ci"),
         }

@@ -1,21 +1,28 @@
-"""What every figure shares: its look, its width, its three files, and text of a known width.
+"""What every figure shares: its look, its width, its files, and text of a known width.
 
-Figures are drawn without pyplot: no global state, no display. The fonts come with matplotlib, so
-the same numbers give the same bytes on every machine.
+Figures are drawn without pyplot and without a screen. The fonts come with matplotlib, so the same
+numbers give the same bytes on every machine. A display whose style names a journal is drawn at the
+width of its columns, and refused where its text does not fit.
 """
 
+import contextlib
 import functools
 import re
 from xml.sax.saxutils import unescape
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import Op, PdfFile, PdfPages
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font, LoadFlags
 from PIL import Image
 
 from lungitude.job import whole
+from lungitude.reporting import journals
+from lungitude.reporting.results import Absent
 
+# Of the figure that is drawn at the moment: `at_width` sets it for the time of a drawing.
 WIDTH_MM = 180.0
 MM = 1 / 25.4
 POINT_MM = 25.4 / 72
@@ -60,31 +67,157 @@ STYLE = {
     "path.simplify": False,
     "agg.path.chunksize": 0,
 }
-_ADDRESS = "address:"
+ADDRESS = "address:"
 
 
 def styled(function):
-    """Run a function that draws in the package's style, whatever the user's matplotlibrc says."""
+    """Run a function that draws in the package's style, whatever the user's matplotlibrc says.
+
+    Where it draws a display (the third argument) whose style names a journal, the figure is as wide
+    as that journal prints it.
+    """
 
     @functools.wraps(function)
     def inside(*args, **kwargs):
+        display = kwargs.get("display", args[2] if len(args) > 2 else None)
+        style = display.get("style") if isinstance(display, dict) else None
+        layout = journals.print_of(style)
         with mpl.rc_context({**mpl.rcParamsDefault, **STYLE, "backend": "agg"}):
-            return function(*args, **kwargs)
+            if layout is None:
+                return function(*args, **kwargs)
+            kind = function.__module__.rpartition(".")[2]
+            return _for_journal(functools.partial(function, *args, **kwargs), layout, kind)
 
     return inside
 
 
-def new(height_mm, width_mm=WIDTH_MM):
-    """Return an empty figure of a size in mm."""
-    figure = Figure(figsize=(width_mm * MM, height_mm * MM))
+def _for_journal(draw, layout, kind):
+    """Draw a figure at the width of a journal.
+
+    Raises
+    ------
+    TooNarrow
+        If text would be cut or overlap, or the figure is higher than a page of the journal.
+    """
+    with at_width(layout.drawn_mm):
+        try:
+            figure = draw()
+        except Absent:
+            raise
+        except (ArithmeticError, IndexError, ValueError) as error:  # no room for a column
+            raise layout.refuse(kind, "there is no room for its columns") from error
+        faults = misfits(figure)
+    height = figure.get_size_inches()[1] / MM * layout.scale
+    if height > layout.height_mm:
+        faults.append(f"it is {height:.0f} mm high, and {layout.height_mm:g} mm is the most")
+    if faults:
+        raise layout.refuse(kind, faults[0])
+    figure.print = layout
+    return figure
+
+
+@contextlib.contextmanager
+def at_width(width_mm):
+    """Make figures of another width for the time of a block, as ``rc_context`` does for styles."""
+    global WIDTH_MM
+    usual, WIDTH_MM = WIDTH_MM, float(width_mm)
+    try:
+        yield
+    finally:
+        WIDTH_MM = usual
+
+
+def new(height_mm, width_mm=None):
+    """Return an empty figure of a size in mm, as wide as `WIDTH_MM` if no width is given."""
+    figure = Figure(figsize=((WIDTH_MM if width_mm is None else width_mm) * MM, height_mm * MM))
     FigureCanvasAgg(figure)
     return figure
+
+
+# What two texts may share (mm) on either side without being taken for overlapping: boxes are larger
+# than ink, and a space at the end of a text counts.
+SHARED_X, SHARED_Y, OUTSIDE = 0.5, 0.9, 0.3
+LEAST_PANEL = 12.0
+
+
+def misfits(figure):
+    """Say what does not fit a figure: text beyond its edge, text over text, panels without room.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+
+    Returns
+    -------
+    list of str
+        Empty where all is well.
+    """
+    figure.draw_without_rendering()
+    renderer = figure.canvas.get_renderer()
+    to_mm = 1 / (MM * figure.dpi)
+    width, height = figure.get_size_inches() / MM
+    texts = list(_shown_texts(figure))
+    boxes = np.array([text.get_window_extent(renderer).extents for text in texts]) * to_mm
+    faults = []
+    if not len(texts):
+        return faults
+    out = (boxes[:, :2].min(axis=1) < -OUTSIDE) | (boxes[:, 2] > width + OUTSIDE)
+    out |= boxes[:, 3] > height + OUTSIDE
+    faults += [f"'{_short(texts[i])}' is cut" for i in np.flatnonzero(out)]
+    inner = boxes + np.array([SHARED_X, SHARED_Y, -SHARED_X, -SHARED_Y])
+    for index in range(len(texts)):
+        one, rest = inner[index], inner[index + 1 :]
+        over = (rest[:, 0] < one[2]) & (rest[:, 2] > one[0])
+        over &= (rest[:, 1] < one[3]) & (rest[:, 3] > one[1])
+        for other in np.flatnonzero(over):
+            pair = (_short(texts[index]), _short(texts[index + 1 + other]))
+            faults.append(f"'{pair[0]}' and '{pair[1]}' overlap")
+    for axes in figure.axes:
+        if not axes.axison:
+            continue
+        left, low, right, high = axes.get_window_extent(renderer).extents * to_mm
+        if right - left < LEAST_PANEL:
+            faults.append(f"a panel is only {right - left:.0f} mm wide")
+        over = (inner[:, 0] < right) & (inner[:, 2] > left)
+        over &= (inner[:, 1] < high) & (inner[:, 3] > low)
+        faults += [
+            f"'{_short(texts[i])}' stands in a panel"
+            for i in np.flatnonzero(over)
+            if texts[i].axes is not axes
+        ]
+    return faults
+
+
+def _short(text):
+    said = " ".join(text.get_text().split())
+    return said if len(said) < 40 else f"{said[:37]}..."
+
+
+def _shown_texts(figure):
+    """Yield the texts that a figure shows: of ticks only those within the limits of their axis."""
+    found = list(figure.texts)
+    for legend in figure.legends:
+        found += legend.get_texts()
+    for axes in figure.axes:
+        found += axes.texts
+        if not axes.axison:
+            continue
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            room = 1e-9 * (high - low)
+            found.append(axis.label)
+            found += [
+                tick.label1
+                for tick in axis.get_major_ticks()
+                if low - room <= tick.get_loc() <= high + room
+            ]
+    yield from (text for text in found if text.get_visible() and text.get_text().strip())
 
 
 def set_address(text, address):
     """Give a drawn number the address of its row; the SVG file carries it as data-address."""
     if address:
-        text.set_gid(_ADDRESS + address)
+        text.set_gid(ADDRESS + address)
     return text
 
 
@@ -95,33 +228,87 @@ def save(figure, paths, title):
     Parameters
     ----------
     figure : matplotlib.figure.Figure
+        One that was drawn for a journal is enlarged as that asks for.
     paths : dict
         By suffix: svg, pdf, png (300 dpi), tiff (600 dpi, LZW); what is absent is not written.
     title : str
     """
+    layout = getattr(figure, "print", None)
+    scale = layout.scale if layout else 1.0
     if "svg" in paths:
         about = {"Date": None, "Title": title, "Creator": "Lungitude"}
         with whole(paths["svg"]) as part:
             figure.savefig(part, format="svg", metadata=about)
-            part.write_text(_tidy_svg(part.read_text(encoding="utf-8")), encoding="utf-8")
+            text = _tidy_svg(part.read_text(encoding="utf-8"))
+            part.write_text(_printed_svg(text, layout) if layout else text, encoding="utf-8")
     if "pdf" in paths:
         about = {"CreationDate": None, "Title": title, "Creator": "Lungitude", "Producer": None}
         with whole(paths["pdf"]) as part:
-            figure.savefig(part, format="pdf", metadata=about)
+            if scale == 1:
+                figure.savefig(part, format="pdf", metadata=about)
+            else:
+                with _EnlargedPages(part, about, scale) as file:
+                    file.savefig(figure)
     if "png" in paths:
         with whole(paths["png"]) as part:
-            figure.savefig(part, format="png", dpi=300, metadata={"Software": None})
+            figure.savefig(part, format="png", dpi=300 * scale, metadata={"Software": None})
+            if scale != 1:
+                with Image.open(part) as drawn:
+                    drawn.load()
+                drawn.save(part, dpi=(300, 300))
     if "tiff" in paths:
         with whole(paths["tiff"]) as part:
-            figure.savefig(part, format="tiff", dpi=600)
+            figure.savefig(part, format="tiff", dpi=600 * scale)
             with Image.open(part) as drawn:
                 flat = drawn.convert("RGB")  # journals ask for one layer without transparency
             flat.save(part, compression="tiff_lzw", dpi=(600, 600))
 
 
+class _EnlargedFile(PdfFile):
+    """A PDF whose pages are larger than they were drawn."""
+
+    def __init__(self, path, metadata, scale):
+        super().__init__(path, metadata)
+        self._scale = scale
+
+    def newPage(self, width, height):  # noqa: N802  (the name that matplotlib calls)
+        """Begin a page, and enlarge what is drawn on it."""
+        super().newPage(width * self._scale, height * self._scale)
+        self.output(self._scale, 0, 0, self._scale, 0, 0, Op.concat_matrix)
+
+
+class _EnlargedPages(PdfPages):
+    """What matplotlib writes such a file through."""
+
+    def __init__(self, path, metadata, scale):
+        super().__init__(path, metadata=metadata)
+        self._file = _EnlargedFile(path, metadata, scale)
+
+
+def _printed_svg(text, layout):
+    """Give an SVG file its size on paper, and name the journal's fonts first."""
+
+    def enlarged(found):
+        return f'{found[1]}="{float(found[2]) * layout.scale:.6g}pt"'
+
+    head, root, rest = text.partition("<svg")
+    end = rest.index(">")
+    root += re.sub(r'\b(width|height)="([\d.]+)pt"', enlarged, rest[:end])
+    rest = rest[end:].replace(
+        _families(STYLE["font.sans-serif"]),
+        _families([*layout.fonts, *(f for f in STYLE["font.sans-serif"] if f not in layout.fonts)]),
+    )
+    return head + root + rest
+
+
+def _families(names):
+    """List fonts as an SVG file of matplotlib does."""
+    return ", ".join(f"'{name}'" for name in names)
+
+
 def _tidy_svg(text):
     """Turn addresses, which are no identifiers, into an attribute of their own."""
-    text = re.sub(rf'id="{_ADDRESS}([^"]*)"', r'data-address="\1"', text)
+    text = re.sub(rf'id="{ADDRESS}([^"]*)"', r'data-address="\1"', text)
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 
@@ -186,8 +373,12 @@ def wrap(text, points, width_mm, bold=False):
 def notice(message, title):
     """Return a figure that says why there is nothing to draw."""
     figure = new(40)
-    figure.text(0.5, 0.62, title, ha="center", va="center", fontsize=8, fontweight="bold")
-    figure.text(0.5, 0.38, message, ha="center", va="center", fontsize=8, color=SOFT)
+    for y, said, more in (
+        (0.62, title, {"fontweight": "bold"}),
+        (0.38, message, {"color": SOFT}),
+    ):
+        lines = wrap(said, 8, WIDTH_MM - 6.0, "fontweight" in more)
+        figure.text(0.5, y, "\n".join(lines), ha="center", va="center", fontsize=8, **more)
     return figure
 
 

@@ -4,6 +4,7 @@ Means and intervals are those of the model in the results table. Where the model
 estimated the observed mean stands in, hollow and without an interval, and the panel says so.
 """
 
+import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -15,6 +16,8 @@ from lungitude.reporting.table_primary import effect
 
 ABOVE, BELOW_ROW, PANEL = 6.2, 3.3, 31.0
 LEFT, RIGHT, GAP = 15.0, 2.0, 15.0
+# A panel is at least as wide; on a figure narrower than that, the legend has lines of its own.
+LEAST, NARROW = 40.0, 140.0
 
 
 def parameters(context, display):
@@ -106,6 +109,7 @@ def draw(results, context, display):
         why = "No patients" if results.empty else "No change from baseline was analysed"
         return fig.notice(f"{why}: {context.stratum['label']}.", display["title"])
     columns = 1 if len(shown) == 1 else 2 if len(shown) in (2, 4) else 3
+    columns = max(1, min(columns, int((fig.WIDTH_MM - RIGHT) // (GAP + LEAST))))
     lines = -(-len(shown) // columns)
     below = 6.5 + BELOW_ROW * len(context.arms)
     room = fig.WIDTH_MM - RIGHT - columns * GAP
@@ -114,7 +118,7 @@ def draw(results, context, display):
     above = [
         ABOVE + 3.2 * max(map(len, titles[i * columns : (i + 1) * columns])) for i in range(lines)
     ]
-    legend = 6.0 + 4.2 * (_legend_rows(context) - 1)
+    legend = 6.0 + 4.2 * (_legend_rows(context) - 1) + (6.0 if _narrow() else 0.0)
     height = legend + sum(above) + lines * (PANEL + below) + 2.0
     figure = fig.new(height)
     for index, (parameter, points) in enumerate(shown):
@@ -296,9 +300,20 @@ def _style(index):
     }
 
 
+def _narrow():
+    return fig.WIDTH_MM < NARROW
+
+
 def _legend_rows(context):
     widths = [fig.text_width_mm(arm["label"], 7.0) + 13.0 for arm in context.arms]
-    return max(1, int(-(-sum(widths) // (fig.WIDTH_MM - 50.0))))
+    if not _narrow():
+        return max(1, int(-(-sum(widths) // (fig.WIDTH_MM - 50.0))))
+    for rows in range(1, len(widths)):
+        # A legend fills its columns evenly; each is as wide as its longest name.
+        columns = np.array_split(widths, -(-len(widths) // rows))
+        if sum(max(column) for column in columns) <= fig.WIDTH_MM - 4.0:
+            return rows
+    return len(widths)
 
 
 def _legend(figure, context, analysis, observed, height):
@@ -329,9 +344,10 @@ def _legend(figure, context, analysis, observed, height):
     said = [f"LS mean ({analysis_name(analysis)}), bars: {context.ci_label}"]
     if observed:
         said.append("no bar: observed mean, not modelled")
+    below = 4.2 * _legend_rows(context) if _narrow() else 0.0
     figure.text(
         1 - 1 / fig.WIDTH_MM,
-        1 - 1.4 / height,
+        1 - (1.4 + below) / height,
         "\n".join(said),
         ha="right",
         va="top",

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from lungitude.job import whole
 from lungitude.reporting import pages
+from lungitude.reporting.displays import title_number
 from lungitude.reporting.format import NOT_APPLICABLE, NOT_ESTIMATED
 from lungitude.reporting.results import Part
 
@@ -76,6 +77,47 @@ class Table:
     footnotes: tuple[tuple[str, str], ...] = ()
     source: str = ""
 
+    @classmethod
+    def of(
+        cls,
+        display,
+        context,
+        *,
+        columns,
+        rows,
+        methods,
+        population=None,
+        footnotes=(),
+        abbreviations=(),
+    ):
+        """Return the table of a display: its title lines, source line and abbreviations added.
+
+        Parameters
+        ----------
+        display : dict
+            ``id``, ``number``, ``alias`` and ``title``.
+        context : Context
+        columns, rows, footnotes : iterable
+            As the attributes.
+        methods : list of str
+            Analyses that the numbers are of, for the source line; at least one.
+        population : str, optional
+            Third title line; that of the first analysis if absent.
+        abbreviations : iterable of (str, str)
+            Short and long form; those that are shown become the first footnote.
+        """
+        made = cls(
+            id=display["id"],
+            number=title_number(display),
+            title=display["title"],
+            population=context.population_line(methods[0]) if population is None else population,
+            columns=tuple(columns),
+            rows=tuple(rows),
+            footnotes=tuple(footnotes),
+            source=context.source_line(methods),
+        )
+        return finish(made, abbreviations)
+
 
 @dataclass
 class Marks:
@@ -86,7 +128,7 @@ class Marks:
     def __call__(self, note):
         """Return the letter of a footnote text."""
         if note not in self.texts:
-            self.texts[note] = _letters(len(self.texts))
+            self.texts[note] = letters(len(self.texts))
         return self.texts[note]
 
     def footnotes(self):
@@ -94,10 +136,10 @@ class Marks:
         return tuple((letter, note) for note, letter in self.texts.items())
 
 
-def _letters(index):
+def letters(index):
     """0 -> a, 25 -> z, 26 -> aa."""
     head, tail = divmod(index, 26)
-    return (_letters(head - 1) if head else "") + "abcdefghijklmnopqrstuvwxyz"[tail]
+    return (letters(head - 1) if head else "") + "abcdefghijklmnopqrstuvwxyz"[tail]
 
 
 def mark_not_estimated(found, marks):

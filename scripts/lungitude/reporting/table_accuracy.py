@@ -1,8 +1,7 @@
 """What was measured on synthetic scans against their truth: r, error, bias, limits of agreement."""
 
 from lungitude.reporting import results as lookup
-from lungitude.reporting.displays import title_number
-from lungitude.reporting.table import Column, Marks, Row, Table, cell, finish
+from lungitude.reporting.table import Column, Marks, Row, Table, cell
 from lungitude.reporting.table_agreement import interval_cell
 
 METHOD = "accuracy"
@@ -43,11 +42,9 @@ def build(results, context, display):
         f"{context.ci_label}."
     )
     interval = cell(f"({context.ci_label})")
-    table = Table(
-        id=display["id"],
-        number=title_number(display),
-        title=display["title"],
-        population=context.population_line(METHOD),
+    return Table.of(
+        display,
+        context,
         columns=(
             Column("Parameter"),
             Column("n"),
@@ -57,11 +54,11 @@ def build(results, context, display):
             Column("Lower limit"),
             Column("Upper limit"),
         ),
-        rows=tuple(rows),
+        rows=rows,
         footnotes=(("", note), *marks.footnotes()),
-        source=context.source_line([METHOD]),
+        methods=[METHOD],
+        abbreviations=ABBREVIATIONS,
     )
-    return finish(table, ABBREVIATIONS)
 
 
 def _row(results, context, parameter, found, marks):

@@ -1,14 +1,12 @@
 """Agreement of an automatic measurement with readers: ICC, bias and limits of agreement."""
 
 from lungitude.reporting import results as lookup
-from lungitude.reporting.displays import title_number
 from lungitude.reporting.table import (
     Column,
     Marks,
     Row,
     Table,
     cell,
-    finish,
     mark_not_estimated,
 )
 
@@ -57,11 +55,9 @@ def build(results, context, display):
         )
     ]
     interval = cell(f"({context.ci_label})")
-    table = Table(
-        id=display["id"],
-        number=title_number(display),
-        title=display["title"],
-        population=context.population_line(METHOD),
+    return Table.of(
+        display,
+        context,
         columns=(
             Column("Parameter and comparison"),
             Column("n"),
@@ -71,11 +67,11 @@ def build(results, context, display):
             Column("Lower limit", interval),
             Column("Upper limit", interval),
         ),
-        rows=tuple(rows),
+        rows=rows,
         footnotes=(*notes, *marks.footnotes()),
-        source=context.source_line([METHOD]),
+        methods=[METHOD],
+        abbreviations=ABBREVIATIONS,
     )
-    return finish(table, ABBREVIATIONS)
 
 
 def _row(results, context, parameter, visit, comparison, marks):

@@ -1,8 +1,7 @@
 """Arms compared at each visit by a test without a model, as many trials print it."""
 
 from lungitude.reporting import results as lookup
-from lungitude.reporting.displays import title_number
-from lungitude.reporting.table import BLANK, Column, Marks, Row, Table, cell, finish
+from lungitude.reporting.table import BLANK, Column, Marks, Row, Table, cell
 from lungitude.reporting.table_visits import mean_cell, median_cell, parameters, section
 from lungitude.reporting.table_within_arm import (
     RANKS,
@@ -74,17 +73,15 @@ def build(results, context, display):
     for code in codes:
         rows += _parameter(results, context, code, frame, bool(kinds), marks)
     methods = [METHOD, DESCRIPTION] if kinds else [METHOD]
-    table = Table(
-        id=display["id"],
-        number=title_number(display),
-        title=display["title"],
-        population=context.population_line(METHOD),
+    return Table.of(
+        display,
+        context,
         columns=_columns(context, frame, kinds),
-        rows=tuple(rows),
+        rows=rows,
         footnotes=(*_notes(context, frame, kinds, rows), *marks.footnotes()),
-        source=context.source_line(methods),
+        methods=methods,
+        abbreviations=ABBREVIATIONS,
     )
-    return finish(table, ABBREVIATIONS)
 
 
 def _kinds(results, context, shown):

@@ -1,7 +1,6 @@
 """Characteristics at baseline by arm and in total (no p values unless the plan asks for tests)."""
 
 from lungitude.reporting import results as lookup
-from lungitude.reporting.displays import title_number
 from lungitude.reporting.table import (
     DASH,
     Column,
@@ -9,7 +8,6 @@ from lungitude.reporting.table import (
     Row,
     Table,
     cell,
-    finish,
     mark_not_estimated,
 )
 
@@ -49,17 +47,15 @@ def build(results, context, display):
     columns += [Column(label) for label, _, _ in extra]
     rows = [] if results.empty else _rows(results, context, groups, extra, marks)
     notes = [("", note) for note in _notes(context, rows, extra)] + list(marks.footnotes())
-    table = Table(
-        id=display["id"],
-        number=title_number(display),
-        title=display["title"],
-        population=context.population_line(METHOD),
-        columns=tuple(columns),
-        rows=tuple(rows),
-        footnotes=tuple(notes),
-        source=context.source_line([METHOD, "disposition"]),
+    return Table.of(
+        display,
+        context,
+        columns=columns,
+        rows=rows,
+        footnotes=notes,
+        methods=[METHOD, "disposition"],
+        abbreviations=ABBREVIATIONS,
     )
-    return finish(table, ABBREVIATIONS)
 
 
 def _extra_columns(results, context):

@@ -1,7 +1,6 @@
 """Who came to each visit, and which of the scans of a visit can be evaluated."""
 
-from lungitude.reporting.displays import title_number
-from lungitude.reporting.table import Marks, Row, Table, cell, finish
+from lungitude.reporting.table import Marks, Row, Table, cell
 from lungitude.reporting.table_disposition import (
     METHOD,
     columns,
@@ -46,17 +45,14 @@ def build(results, context, display):
         results.of(METHOD)
         for visit in context.visits:
             rows += _visit(results, context, visit["name"], marks)
-    table = Table(
-        id=display["id"],
-        number=title_number(display),
-        title=display["title"],
-        population=context.population_line(METHOD),
+    return Table.of(
+        display,
+        context,
         columns=columns("Visit", results, context),
-        rows=tuple(rows),
+        rows=rows,
         footnotes=(*_notes(results, context, rows), *marks.footnotes()),
-        source=context.source_line([METHOD]),
+        methods=[METHOD],
     )
-    return finish(table)
 
 
 def _visit(results, context, visit, marks):

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from lungitude.reporting import results as lookup
-from lungitude.reporting.displays import title_number
 from lungitude.reporting.results import Absent
 from lungitude.reporting.table import (
     DASH,
@@ -12,7 +11,6 @@ from lungitude.reporting.table import (
     Row,
     Table,
     cell,
-    finish,
     mark_not_estimated,
 )
 from lungitude.reporting.table_primary import METHODS_OF_ADJUSTMENT
@@ -153,17 +151,15 @@ def build(results, context, display):
         grid = Grid(results, context, display)
         rows = frame.rows(grid)
         notes = [("", note) for note in frame.notes(grid)]
-    table = Table(
-        id=display["id"],
-        number=title_number(display),
-        title=display["title"],
-        population=context.population_line(METHOD),
-        columns=tuple(frame.columns()),
-        rows=tuple(rows),
+    return Table.of(
+        display,
+        context,
+        columns=frame.columns(),
+        rows=rows,
         footnotes=(*notes, *marks.footnotes()),
-        source=context.source_line([METHOD]),
+        methods=[METHOD],
+        abbreviations=ABBREVIATIONS,
     )
-    return finish(table, ABBREVIATIONS)
 
 
 class Frame:

@@ -1,7 +1,6 @@
 """What became of the patients who were randomised: completed, discontinued and why, analysed."""
 
 from lungitude.reporting import results as lookup
-from lungitude.reporting.displays import title_number
 from lungitude.reporting.table import (
     DASH,
     Column,
@@ -9,7 +8,6 @@ from lungitude.reporting.table import (
     Row,
     Table,
     cell,
-    finish,
     mark_not_estimated,
 )
 
@@ -45,17 +43,14 @@ def build(results, context, display):
         rows = [*_stages(results, context, marks), *analysed]
         if len(analysed) > 1:
             methods.append(context.plan["primary"]["method"])
-    table = Table(
-        id=display["id"],
-        number=title_number(display),
-        title=display["title"],
-        population=context.population_line(METHOD),
+    return Table.of(
+        display,
+        context,
         columns=columns("Stage", results, context),
-        rows=tuple(rows),
+        rows=rows,
         footnotes=(*_notes(results, rows), *marks.footnotes()),
-        source=context.source_line(methods),
+        methods=methods,
     )
-    return finish(table)
 
 
 def columns(first, results, context):

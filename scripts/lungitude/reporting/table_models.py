@@ -8,11 +8,10 @@ import re
 from dataclasses import dataclass
 
 from lungitude.reporting import results as lookup
-from lungitude.reporting.displays import title_number
 from lungitude.reporting.figure_trend import parameters
 from lungitude.reporting.format import analysis_name
 from lungitude.reporting.results import Absent
-from lungitude.reporting.table import Cell, Column, Marks, Row, Table, cell, finish
+from lungitude.reporting.table import Cell, Column, Marks, Row, Table, cell
 from lungitude.reporting.table_sensitivity import COVARIANCES, names_of_plan
 
 STAT = "model"
@@ -175,10 +174,9 @@ def build(results, context, display):
     notes = [("", COUNTED)] if rows else []
     if len(means) == 1:
         notes.append(("", f"{means[0]}."))
-    table = Table(
-        id=display["id"],
-        number=title_number(display),
-        title=display["title"],
+    return Table.of(
+        display,
+        context,
         population=context.stratum["label"],
         columns=(
             Column("Model and parameters"),
@@ -186,11 +184,11 @@ def build(results, context, display):
             Column("Covariance"),
             Column("Inference"),
         ),
-        rows=tuple(rows),
+        rows=rows,
         footnotes=(*notes, *marks.footnotes()),
-        source=context.source_line(list(found) or ["models"]),
+        methods=list(found) or ["models"],
+        abbreviations=[*ABBREVIATIONS, *COVARIANCES, *names_of_plan(context)],
     )
-    return finish(table, [*ABBREVIATIONS, *COVARIANCES, *names_of_plan(context)])
 
 
 def _section(results, method):

@@ -14,10 +14,8 @@ from lungitude.reporting.table import (
     Row,
     Table,
     cell,
-    finish,
     mark_not_estimated,
 )
-from lungitude.reporting.table_baseline import title_number
 
 ABBREVIATIONS = [
     ("SD", "standard deviation"),
@@ -121,17 +119,16 @@ def build(results, context, display):
     notes = list(marks.footnotes())
     if rows:
         notes = [*models.footnotes, *_notes(results, context, parts, blocks), *notes]
-    table = Table(
-        id=display["id"],
-        number=title_number(display),
-        title=display["title"],
+    return Table.of(
+        display,
+        context,
         population=context.population_line(blocks[0][2]),
-        columns=tuple(frame.columns()),
-        rows=tuple(rows),
-        footnotes=tuple(notes),
-        source=context.source_line(methods),
+        columns=frame.columns(),
+        rows=rows,
+        footnotes=notes,
+        methods=methods,
+        abbreviations=[*ABBREVIATIONS, *_columns(context)],
     )
-    return finish(table, [*ABBREVIATIONS, *_columns(context)])
 
 
 def _columns(context):

@@ -7,7 +7,6 @@ assumes of missing values, whom it has, the difference and its p. The primary an
 from dataclasses import dataclass
 
 from lungitude.reporting import results as lookup
-from lungitude.reporting.displays import title_number
 from lungitude.reporting.format import analysis_name
 from lungitude.reporting.results import Absent, Number
 from lungitude.reporting.table import (
@@ -16,7 +15,6 @@ from lungitude.reporting.table import (
     Row,
     Table,
     cell,
-    finish,
     mark_not_estimated,
 )
 from lungitude.reporting.table_primary import effect_decimals
@@ -258,10 +256,9 @@ def build(results, context, display):
         rows += [_row(context, block.parameter, line, marks) for line in block.lines]
     methods = list(dict.fromkeys(line.method for block in shown for line in block.lines))
     notes = [("", note) for note in _notes(context)] if rows else []
-    table = Table(
-        id=display["id"],
-        number=title_number(display),
-        title=display["title"],
+    return Table.of(
+        display,
+        context,
         population=population_line(context, shown),
         columns=(
             Column("Analysis"),
@@ -271,11 +268,11 @@ def build(results, context, display):
             Column("Difference", cell(f"({context.ci_label})")),
             Column("p"),
         ),
-        rows=tuple(rows),
+        rows=rows,
         footnotes=(*notes, *marks.footnotes()),
-        source=context.source_line(methods or [context.plan["primary"]["method"]]),
+        methods=methods or [context.plan["primary"]["method"]],
+        abbreviations=[*ABBREVIATIONS, *COVARIANCES, *names_of_plan(context)],
     )
-    return finish(table, [*ABBREVIATIONS, *COVARIANCES, *names_of_plan(context)])
 
 
 def names_of_plan(context):

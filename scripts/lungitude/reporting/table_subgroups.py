@@ -1,7 +1,6 @@
 """Effects of the arms in subgroups: difference by level, and the test of interaction by factor."""
 
 from lungitude.reporting import results as lookup
-from lungitude.reporting.displays import title_number
 from lungitude.reporting.results import Absent
 from lungitude.reporting.table import (
     DASH,
@@ -10,7 +9,6 @@ from lungitude.reporting.table import (
     Row,
     Table,
     cell,
-    finish,
     mark_not_estimated,
 )
 from lungitude.reporting.table_primary import METHODS_OF_ADJUSTMENT, effect_decimals
@@ -170,17 +168,15 @@ def build(results, context, display):
         for block in blocks(results, context, display):
             rows += frame.block(block)
         notes = [("", note) for note in frame.notes()]
-    table = Table(
-        id=display["id"],
-        number=title_number(display),
-        title=display["title"],
-        population=context.population_line(METHOD),
-        columns=tuple(frame.columns()),
-        rows=tuple(rows),
+    return Table.of(
+        display,
+        context,
+        columns=frame.columns(),
+        rows=rows,
         footnotes=(*notes, *marks.footnotes()),
-        source=context.source_line([METHOD]),
+        methods=[METHOD],
+        abbreviations=[*ABBREVIATIONS, *_columns(context)],
     )
-    return finish(table, [*ABBREVIATIONS, *_columns(context)])
 
 
 def _columns(context):

@@ -1,7 +1,6 @@
 """Values and changes of each parameter by visit and arm: n, mean, median, range."""
 
 from lungitude.reporting import results as lookup
-from lungitude.reporting.displays import title_number
 from lungitude.reporting.table import (
     DASH,
     Column,
@@ -9,7 +8,6 @@ from lungitude.reporting.table import (
     Row,
     Table,
     cell,
-    finish,
     mark_not_estimated,
 )
 
@@ -54,21 +52,19 @@ def build(results, context, display):
         for code in parameters(found, context, display):
             rows += _parameter(results, context, code, tested, marks)
     heads = ["n", "Missing", "Mean (SD)", "Median (Q1\u2013Q3)", "Min", "Max"]
-    table = Table(
-        id=display["id"],
-        number=title_number(display),
-        title=display["title"],
-        population=context.population_line(METHOD),
+    return Table.of(
+        display,
+        context,
         columns=(
             Column("Parameter, visit and arm"),
             *(Column(head) for head in heads),
             *([Column("Shapiro-Wilk p")] if tested else []),
         ),
-        rows=tuple(rows),
+        rows=rows,
         footnotes=(*_notes(context, rows, tested), *marks.footnotes()),
-        source=context.source_line([METHOD]),
+        methods=[METHOD],
+        abbreviations=ABBREVIATIONS,
     )
-    return finish(table, ABBREVIATIONS)
 
 
 def parameters(found, context, display):

@@ -3,9 +3,8 @@
 from collections import Counter
 
 from lungitude.reporting import results as lookup
-from lungitude.reporting.displays import title_number
 from lungitude.reporting.format import NOT_APPLICABLE
-from lungitude.reporting.table import Column, Marks, Row, Table, cell, finish
+from lungitude.reporting.table import Column, Marks, Row, Table, cell
 from lungitude.reporting.table_primary import METHODS_OF_ADJUSTMENT, effect_decimals
 from lungitude.reporting.table_visits import parameters, section
 
@@ -56,17 +55,15 @@ def build(results, context, display):
     frame = Frame(shown, TESTS)
     for code in codes:
         rows += _parameter(results, context, code, frame, marks)
-    table = Table(
-        id=display["id"],
-        number=title_number(display),
-        title=display["title"],
-        population=context.population_line(METHOD),
+    return Table.of(
+        display,
+        context,
         columns=_columns(context, frame),
-        rows=tuple(rows),
+        rows=rows,
         footnotes=(*_notes(context, frame, rows), *marks.footnotes()),
-        source=context.source_line([METHOD]),
+        methods=[METHOD],
+        abbreviations=ABBREVIATIONS,
     )
-    return finish(table, ABBREVIATIONS)
 
 
 class Frame:
