@@ -7,6 +7,7 @@ rule derive_adam:
         subjects=sheet("subjects"),
         randomisation=sheet("randomisation"),
         events=sheet("events"),
+        sessions=sessions_of_sets(),
     output:
         adsl="<results>/cohort/adsl.parquet",
         adqct="<results>/cohort/adqct.parquet",
@@ -32,3 +33,49 @@ rule derive_adam:
         code=code("derive_adam"),
     script:
         "../scripts/derive_adam.py"
+
+
+rule derive_exposure:
+    """Derive the analysis data set of sessions planned and attended, where the trial has them."""
+    input:
+        adsl="<results>/cohort/adsl.parquet",
+        sessions=sheet("sessions"),
+    output:
+        adex="<results>/cohort/adex.parquet",
+        adex_tsv="<results>/cohort/adex.tsv",
+    log:
+        "<results>/logs/derive_exposure.log",
+    conda:
+        "../envs/statistics.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        data_cut=SETTINGS.get("data_cut"),
+        strata=SETTINGS["strata"],
+        code=code("derive_exposure"),
+    script:
+        "../scripts/derive_exposure.py"
+
+
+rule derive_adverse:
+    """Derive the analysis data set of adverse events, where the trial has them."""
+    input:
+        adsl="<results>/cohort/adsl.parquet",
+        adverse=sheet("adverse"),
+    output:
+        adae="<results>/cohort/adae.parquet",
+        adae_tsv="<results>/cohort/adae.tsv",
+    log:
+        "<results>/logs/derive_adverse.log",
+    conda:
+        "../envs/statistics.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        data_cut=SETTINGS.get("data_cut"),
+        strata=SETTINGS["strata"],
+        code=code("derive_adverse"),
+    script:
+        "../scripts/derive_adverse.py"

@@ -14,6 +14,7 @@ def main(job):
     parameters = tables.read(job.input.parameters)
     events = getattr(job.input, "events", None)
     randomisation = getattr(job.input, "randomisation", None)
+    sessions = getattr(job.input, "sessions", None)
     adsl = adam.adsl(
         subjects,
         tables.read(randomisation) if randomisation else None,
@@ -26,6 +27,7 @@ def main(job):
         measurements=measurements,
         data_cut=params.data_cut,
         study=params.study,
+        sessions=tables.read(sessions, text=["PERIOD"]) if sessions else None,
     )
     written = {"adsl": adsl}
     for name in adam.DATASETS:

@@ -28,6 +28,7 @@ def adsl(
     measurements=None,
     data_cut=None,
     study="",
+    sessions=None,
 ):
     """Derive ADSL, one row a patient.
 
@@ -50,6 +51,8 @@ def adsl(
         ISO date; later events and measurements do not count, and a patient randomised later is
         in no analysis set.
     study : str
+    sessions : DataFrame, optional
+        USUBJID PERIOD PLANNED ATTENDED, for populations with `adherence_pct`.
 
     Returns
     -------
@@ -89,8 +92,9 @@ def adsl(
     status = end_of_study(table, visits, None if events is None else known, taken, data_cut)
     table = table.assign(**{column: status[column] for column in status})
     rules = {**DEFAULT_POPULATIONS, **(populations or {})}
+    shares = None if sessions is None else attendance(sessions, data_cut)
     for name, rule in rules.items():
-        table[flag_of(name)] = population(table, rule, known, taken, name, data_cut)
+        table[flag_of(name)] = population(table, rule, known, taken, name, data_cut, shares)
     flags = [flag_of(name) for name in rules]
     columns = [
         "STUDYID",
@@ -284,12 +288,13 @@ def end_of_study(subjects, visits, events, measurements, data_cut=None):
     return frame
 
 
-def population(subjects, rule, events, measurements, name="population", data_cut=None):
+def population(subjects, rule, events, measurements, name="population", data_cut=None, shares=None):
     """Flag Y or N of an analysis set.
 
     ``randomised`` takes everybody with an arm who was randomised by the data cut, ``completers``
-    those of them who completed; both then lose patients with an event of `no_events` or without a
-    value that `require` names.
+    those of them who completed; both then lose patients with an event of `no_events`, without a
+    value that `require` names, or who attended less than `adherence_pct` of their sessions
+    (`shares`, of `attendance`).
     """
     kind = rule["rule"]
     if kind not in ("randomised", "completers"):
@@ -304,7 +309,61 @@ def population(subjects, rule, events, measurements, name="population", data_cut
             measurements["AVISIT"] == need["visit"]
         )
         member &= subjects["USUBJID"].isin(measurements.loc[there, "USUBJID"])
+    limit = rule.get("adherence_pct")
+    if limit is not None:
+        if shares is None:
+            raise ValueError(
+                f"{name}: adherence_pct {limit:g} needs the sessions of each patient; name "
+                "'sheets: sessions' in config.yaml"
+            )
+        member &= adherent(subjects, shares, limit)
     return member.map({True: "Y", False: "N"})
+
+
+def attendance(sessions, data_cut=None):
+    """Sessions of each patient who has any row of sessions.tsv that is not after the data cut.
+
+    Parameters
+    ----------
+    sessions : DataFrame
+        USUBJID PERIOD PLANNED ATTENDED, optionally ADT.
+    data_cut : str, optional
+        ISO date.
+
+    Returns
+    -------
+    DataFrame
+        By USUBJID: NSESSPL planned, NSESSUN planned without a record of attendance, NSESSAT
+        attended and ADHER their percentage. One session without a record leaves NSESSAT and ADHER
+        missing; ADHER is missing, too, where no session was planned.
+    """
+    table = _frame(sessions, ["USUBJID", "PERIOD", "PLANNED", "ATTENDED", "ADT"])
+    table = within_cut(table, data_cut)
+    planned, came = _as_number(table, "PLANNED"), _as_number(table, "ATTENDED")
+    table = pd.DataFrame(
+        {
+            "USUBJID": table["USUBJID"],
+            "NSESSPL": planned,
+            "NSESSUN": planned.where(came.isna(), 0.0),
+            "NSESSAT": came.fillna(0.0),
+        }
+    )
+    found = table.groupby("USUBJID", sort=True).sum()
+    found["NSESSAT"] = found["NSESSAT"].where(found["NSESSUN"] == 0)
+    found["ADHER"] = (100 * found["NSESSAT"] / found["NSESSPL"]).where(found["NSESSPL"] > 0)
+    return found
+
+
+def adherent(subjects, shares, limit):
+    """Whether each patient attended at least `limit` percent of the planned sessions.
+
+    An arm or a patient without planned sessions is not held against the limit. A patient whose
+    attendance is not known is not adherent.
+    """
+    who = subjects["USUBJID"]
+    planned = who.map(shares["NSESSPL"])
+    asked = subjects["TRT01P"].isin(subjects.loc[planned > 0, "TRT01P"].dropna())
+    return (who.map(shares["ADHER"]) >= limit) | (planned == 0) | ~asked
 
 
 def one_record(table):

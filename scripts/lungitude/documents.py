@@ -161,6 +161,13 @@ def is_date(text):
         return False
 
 
+def is_partial_date(text):
+    """Whether a text is such a day, or such a month (YYYY-MM) or year (YYYY)."""
+    return bool(re.fullmatch(r"\d{4}(-\d{2}){0,2}", text, re.ASCII)) and is_date(
+        text + "-01" * (2 - text.count("-"))
+    )
+
+
 def _oddities(node):
     """Yield (line, text, whether the file can't be read) of what YAML passes or trips over."""
     if isinstance(node, yaml.MappingNode):

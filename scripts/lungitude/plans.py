@@ -173,6 +173,13 @@ def _uncomputed(trial, document):
         if needed and not any(name in analyses for name in needed):
             text = f"'{display['id']}' shows the analysis '{needed[0]}', which the plan lacks; add "
             yield document.problem(["displays", index], text + f"'{needed[0]}: {{}}' to 'analyses'")
+    for name, population in plan["populations"].items():
+        if "adherence_pct" in population and "sessions" not in trial.config["sheets"]:
+            text = (
+                f"the set '{name}' asks for attended sessions, which needs 'sheets: sessions' in "
+            )
+            text += "config.yaml; add it there, or delete 'adherence_pct'"
+            yield document.problem(["populations", name, "adherence_pct"], text)
     if "agreement" in analyses and "reads" not in trial.config["sheets"]:
         text = "the analysis of agreement needs 'sheets: reads' in config.yaml; add it there, or "
         yield document.problem(["analyses", "agreement"], text + "delete 'agreement'")
@@ -196,6 +203,13 @@ def _contradictions(trial, document):
     if section.get("compare_visits") and section.get("covariates"):
         text = "'compare_visits' compares plain correlations; delete it, or 'covariates'"
         yield document.problem(["analyses", "association", "compare_visits"], text)
+    limits = analyses.get("adherence", {}).get("limits_pct", ())
+    for name, population in plan["populations"].items():
+        limit = population.get("adherence_pct")
+        if limits and limit is not None and limit not in limits:
+            text = f"the set '{name}' has its limit at {limit:g} %, which 'analyses.adherence."
+            text += "limits_pct' does not count; add it there"
+            yield document.problem(["analyses", "adherence"], text)
     section = analyses.get("stepwise", {})
     if section and section["p_remove"] < section["p_enter"]:
         text = "'p_remove' is less than 'p_enter', so that a variable would go in and out forever; "

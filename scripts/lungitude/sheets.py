@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from lungitude.checks import Problem, Rule, nearest, read_text, schema, shown
-from lungitude.documents import DATE, is_date
+from lungitude.documents import DATE, is_date, is_partial_date
 
 LONGEST = 1000  # characters of a cell; more is a lost tab or line end
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
@@ -147,6 +147,8 @@ def rules_of_schema(name, extra=()):
     for column, spec in {**schema(f"sheets/{name}")["properties"], **dict(extra)}.items():
         if spec.get("format") == "date":
             found.append(Rule(column, lambda s: s.map(is_date).astype(bool), _no_date))
+        if spec.get("format") == "partial-date":
+            found.append(Rule(column, lambda s: s.map(is_partial_date).astype(bool), _no_partial))
         if spec["type"] in ("number", "integer"):
             found += _number_rules(column, spec)
         if "enum" in spec:
@@ -162,6 +164,11 @@ def _no_date(value, row):
     if re.fullmatch(DATE, value):
         return f"{shown(value)} is not a day of the calendar (1900 to 2199); mend it"
     return f"{shown(value)} is no date; {_empty_if_missing(value, 'write it as YYYY-MM-DD')}"
+
+
+def _no_partial(value, row):
+    remedy = "write it as YYYY-MM-DD, or YYYY-MM or YYYY where less is known"
+    return f"{shown(value)} is no date; {_empty_if_missing(value, remedy)}"
 
 
 def _no_word(value, row):
@@ -300,7 +307,9 @@ def check(frame, name, path, rules, extra=(), closed=True):
         rows = frame.reindex(columns=list(dict.fromkeys([*known, *frame.columns]))).fillna("?")
         found += _from_pandera(errors.failure_cases, rows, rules, path)
     if set(spec["unique"]) <= set(frame.columns):
-        found += _repeated(frame, spec["unique"], path)
+        # An empty cell that must be filled is told already, and is the same as no other one.
+        keyed = frame.dropna(subset=[key for key in spec["unique"] if key in filled])
+        found += _repeated(keyed, spec["unique"], path)
     return found
 
 

@@ -17,7 +17,10 @@ from lungitude.sheets import numbers
 
 __all__ = ["Trial", "TrialError", "load"]
 
-SHEETS = ("subjects", "randomisation", "scans", "measurements", "parameters", "events", "reads")
+SHEETS = (
+    *("subjects", "randomisation", "scans", "measurements", "parameters", "events", "reads"),
+    *("sessions", "adverse"),
+)
 
 # Columns of scans.tsv with label maps of structures, and the series that each is measured on.
 STRUCTURES = {
@@ -39,9 +42,10 @@ class Trial:
         Folder of config.yaml.
     config, plan : dict
         With the defaults of the schemas filled in; `plan` is None where plan.yaml is absent.
-    subjects, randomisation, scans, measurements, parameters, events, reads : DataFrame of str
-        Sheets as text; empty with the right columns where the trial has none. `scans` holds the
-        scans in use (imaging: max_subjects) and, as `visit`, the path form of the visit.
+    subjects, randomisation, scans, measurements, parameters, events, reads, sessions, adverse
+        Sheets as text (DataFrame of str); empty with the right columns where the trial has none.
+        `scans` holds the scans in use (imaging: max_subjects) and, as `visit`, the path form of the
+        visit.
     paths : dict
         Path of each sheet that exists.
     """
@@ -56,6 +60,8 @@ class Trial:
     parameters: pd.DataFrame
     events: pd.DataFrame
     reads: pd.DataFrame
+    sessions: pd.DataFrame
+    adverse: pd.DataFrame
     paths: dict
 
     @property
@@ -237,6 +243,8 @@ def _sheet_problems(trial, given, unsure, root):
         "parameters": _parameter_rules(trial),
         "events": subject,
         "reads": [*subject, _visit_rule(trial), *measured[:1]],
+        "sessions": [*subject, _attended_rule(trial)],
+        "adverse": [*subject, *_adverse_rules(trial)],
     }
     if "subjects" not in trial.paths:
         rules["scans"].append(_same_but_case(trial.scans))
@@ -457,6 +465,94 @@ def _measurement_rules(trial):
         Rule("AVAL", in_range, out_of_range),
         Rule("AVALU", lambda s: (s == unit[s.index]) | unit[s.index].isna(), unit_told),
     ]
+
+
+def _attended_rule(trial):
+    """Nobody attends more sessions than were planned."""
+    planned = numbers(trial.sessions["PLANNED"])
+    return Rule(
+        "ATTENDED",
+        lambda s: ~(numbers(s) > planned[s.index]),
+        lambda v, row: (
+            f"{row.USUBJID} attended {v} of {row.PLANNED} sessions planned in {shown(row.PERIOD)}; "
+            "mend one of the two, or count a session that was caught up in the period it was "
+            "planned for"
+        ),
+    )
+
+
+def _adverse_rules(trial):
+    """Contradictions within a row of adverse.tsv, rows told twice, terms in two writings."""
+    frame = trial.adverse
+    fatal, start = frame["AEOUT"] == "FATAL", frame["AESTDTC"].fillna("")
+    ends_first = [
+        end[: len(begin)] < begin[: len(end)]
+        for begin, end in zip(start, frame["AEENDTC"].fillna(""), strict=True)
+    ]
+    ends_first = pd.Series(ends_first, frame.index, dtype=bool) & frame["AEENDTC"].notna()
+
+    def event(row):
+        return f"{shown(row.AETERM)} of {row.USUBJID}"
+
+    def none_of(lines):
+        return lambda s: pd.Series(~s.index.isin(lines), s.index)
+
+    return [
+        *(
+            Rule(
+                column,
+                lambda s: numbers(s) != 0,
+                lambda v, row: (
+                    f"{event(row)} is on day 0, which there is not; day 1 is that of "
+                    "randomisation, the day before it is -1"
+                ),
+            )
+            for column in ("AESTDY", "AEENDY")
+        ),
+        Rule(
+            "AESER",
+            lambda s: (s != "N") | ~fatal[s.index],
+            lambda v, row: (
+                f"{event(row)} was fatal, so it was serious; write AESER Y, or mend AEOUT"
+            ),
+        ),
+        Rule(
+            "AEENDTC",
+            none_of(frame.index[ends_first]),
+            lambda v, row: f"{event(row)} ends on {v} before its start {row.AESTDTC}; mend one",
+        ),
+        _said_twice(frame, event),
+        *(_one_writing(frame, column) for column in ("AEDECOD", "AEBODSYS")),
+    ]
+
+
+def _said_twice(frame, event):
+    """Two rows with the same cells are taken for one event."""
+    columns = list(frame.columns)
+    first = frame.fillna("").reset_index().groupby(columns, sort=False)["index"].transform("min")
+    first = pd.Series(first.to_numpy(), frame.index)
+
+    def tell(value, row):
+        line = int(first[row.name]) + 2
+        return (
+            f"{event(row)} stands in the same words in line {line}; delete one of the two, or tell "
+            "two events apart by AESEQ"
+        )
+
+    return Rule("USUBJID", lambda s: first[s.index] == s.index, tell)
+
+
+def _one_writing(frame, column):
+    """Terms that differ by capitals only would be counted as two."""
+    first = {}
+    for index, value in frame[column].dropna().items():
+        first.setdefault(value.casefold(), (value, index + 2))
+
+    def tell(value, row):
+        name, line = first[value.casefold()]
+        return f"{shown(value)} is {shown(name)} in line {line}; write both alike"
+
+    return Rule(column, lambda s: s == s.map(lambda value: first[value.casefold()][0]), tell)
 
 
 def _parameter_rules(trial):
