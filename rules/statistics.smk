@@ -47,3 +47,25 @@ rule gather_results:
         code=code("gather_results"),
     script:
         "../scripts/gather_results.py"
+
+
+rule list_individuals:
+    """Put the values of single patients into one table, for figures that draw each of them."""
+    input:
+        unpack(individual_input),
+    output:
+        individual="<results>/analysis/individual.parquet",
+    log:
+        "<results>/logs/list_individuals.log",
+    conda:
+        "../envs/statistics.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        analyses=PLAN.get("analyses", {}),
+        visits=SETTINGS["visits"],
+        strata=SETTINGS["strata"],
+        code=code("list_individuals"),
+    script:
+        "../scripts/list_individuals.py"

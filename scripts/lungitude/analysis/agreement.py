@@ -78,10 +78,7 @@ def agreement(adsl, reads, parameters, section, strata=(), confidence=0.95, meth
     rows = Rows(method)
     wanted = chosen(section.get("parameters", "all"), parameters)
     subjects = adsl.set_index("USUBJID")
-    known = reads.loc[reads["AVAL"].notna() & reads["USUBJID"].isin(subjects.index)]
-    known = known.assign(AVAL=known["AVAL"].astype(float))
-    for name in ("READER", "REPEAT"):
-        known[name] = known[name].astype(object).where(known[name].notna(), "").map(str)
+    known = usable(adsl, reads)
     levels = [(ALL, None, None)]
     levels += [
         (level["path"], factor["column"], str(level["value"]))
@@ -108,6 +105,15 @@ def agreement(adsl, reads, parameters, section, strata=(), confidence=0.95, meth
                     {"param": param, "stratum": stratum, "comparison": comparison},
                 )
     return rows.frame()
+
+
+def usable(adsl, reads):
+    """Return the reads that have a value and are of a patient of the trial."""
+    known = reads.loc[reads["AVAL"].notna() & reads["USUBJID"].isin(adsl["USUBJID"])]
+    known = known.assign(AVAL=known["AVAL"].astype(float))
+    for name in ("READER", "REPEAT"):
+        known[name] = known[name].astype(object).where(known[name].notna(), "").map(str)
+    return known
 
 
 def comparisons(reads):

@@ -59,6 +59,8 @@ class Results:
     population : str, optional
         Take this population where an analysis has rows of it, instead of the one that the plan
         names for the analysis.
+    individual : Individual, optional
+        The values of the single patients of the stratum.
 
     Raises
     ------
@@ -66,7 +68,9 @@ class Results:
         If two rows answer the same question.
     """
 
-    def __init__(self, frame, stratum, plan, population=None):
+    def __init__(self, frame, stratum, plan, population=None, individual=None):
+        self._whole, self._population_asked, self._others = frame, population, {}
+        self._individual = individual
         rows = frame[frame["STRATUM"].fillna("") == stratum].copy()
         for column in ["ANALYSISID", *TEXT]:
             rows[column] = rows[column].fillna("").astype(str)
@@ -120,6 +124,27 @@ class Results:
         if rows.empty:
             raise Absent(f"the {text.analysis_name(method)} has no results here")
         return rows
+
+    def at(self, stratum):
+        """Return the `Results` of another stratum of the same table and population."""
+        if stratum == self.stratum:
+            return self
+        if stratum not in self._others:
+            self._others[stratum] = Results(self._whole, stratum, self.plan, self._population_asked)
+        return self._others[stratum]
+
+    @property
+    def individual(self):
+        """The `Individual` values of the stratum.
+
+        Raises
+        ------
+        Absent
+            If the report was made without them.
+        """
+        if self._individual is None:
+            raise Absent("the values of single patients are not part of this report")
+        return self._individual
 
     def levels(self, method, prefix, visit=""):
         """Return the levels that begin with a prefix, in their order in the table."""
