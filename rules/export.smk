@@ -29,3 +29,24 @@ rule export_data:
         code=code("export_data"),
     script:
         "../scripts/export_data.py"
+
+
+rule write_ars:
+    """All results, their methods and displays as a reporting event of CDISC ARS 1.0 (JSON)."""
+    input:
+        results="<results>/analysis/results.parquet",
+        displays=expand(f"{RESULTS}/report/{{stratum}}/displays", stratum=STRATA),
+    output:
+        event="<results>/analysis/ars.json",
+    log:
+        "<results>/logs/write_ars.log",
+    conda:
+        "../envs/statistics.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=15,
+    params:
+        **{**reporting("write_ars"), "stratum": next(iter(STRATA.values()))},
+        pages=list(STRATA.values()),
+    script:
+        "../scripts/write_ars.py"

@@ -7,10 +7,9 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lungitude.reporting import displays, methods, report, table
+from lungitude.reporting import displays, findings, methods, report, table
 from lungitude.reporting.pages import minus
 from lungitude.reporting.results import Part
-from lungitude.reporting.table_primary import primary_sentence
 
 # What fits on an upright page, in letters of a table; wider ones are laid on their side.
 UPRIGHT = 92
@@ -37,7 +36,7 @@ class Document:
     lines : tuple of str
         Below the title: data cut, whether the trial is synthetic.
     sentences : tuple of tuple of Part
-        Results in words; each number with its address.
+        Results in words, a paragraph each; each number with its address.
     methods : tuple of str
     pieces : tuple of Table or Picture
         In the order of the plan.
@@ -98,7 +97,7 @@ def of_folder(results, context, folder, versions):
         lines=tuple(lines),
         sentences=tuple(
             tuple(_minus_part(part) for part in sentence)
-            for sentence in ([] if results.empty else primary_sentence(results, context))
+            for sentence in findings.document_paragraphs(results, context)
         ),
         methods=tuple(methods.paragraphs(context, report.model_lines(results), versions)),
         pieces=tuple(pieces),

@@ -1,5 +1,6 @@
 """The methods paragraph of a report, written from the plan: models, families, software."""
 
+from lungitude.reporting import references
 from lungitude.reporting.format import analysis_name
 from lungitude.reporting.table_primary import METHODS_OF_ADJUSTMENT
 
@@ -20,7 +21,7 @@ def paragraphs(context, models, versions):
     Returns
     -------
     list of str
-        Paragraphs of plain text.
+        Paragraphs of plain text; the last ones are the references of the software.
     """
     return [
         p
@@ -32,7 +33,7 @@ def paragraphs(context, models, versions):
             _agreement(context),
             _accuracy(context),
             _multiplicity(context),
-            _software(versions),
+            *_software(versions),
         )
         if p
     ]
@@ -260,9 +261,11 @@ def _multiplicity(context):
 
 
 def _software(versions):
+    """Name the software, then its references, a paragraph each."""
     if not versions:
-        return ""
-    return "Software. " + ", ".join(f"{name} {version}" for name, version in versions.items()) + "."
+        return []
+    named, listed_below = references.cited(versions)
+    return [f"Software. {', '.join(named)}.", *listed_below]
 
 
 def listed(items, word="and"):
