@@ -23,9 +23,17 @@ def main(arguments=None):
         held.add_argument(name, help="folder of a run, such as results/mytrial, or a trial's name")
     held.add_argument("--out", default="results/compare", help="folder of what is written")
     held.add_argument("--tolerance", type=float, default=1e-9, help="relative difference to pass")
+    mock = commands.add_parser("shells", help="write mock shells of a plan before there are data")
+    mock.add_argument("trial", help="the same as for check; its sheets of patients need not exist")
+    mock.add_argument("--out", help="folder of what is written; results/<trial>/shells if absent")
+    mock.add_argument(
+        "--stratum", action="append", help="path of a stratum, several times if wanted; all"
+    )
     options = parser.parse_args(arguments)
     if options.command == "compare":
         return compare_runs(options)
+    if options.command == "shells":
+        return write_shells(options)
     return {"check": check_trial, "summary": tell_summary}[options.command](options.trial)
 
 
@@ -79,6 +87,30 @@ def compare_runs(options):
         print(error, file=sys.stderr)
         return 1
     print(*runs.summary(change), runs.write(change, options.out), sep="\n")
+    return 0
+
+
+def write_shells(options):
+    """Write the mock shells of a trial's plan; return 0, or 1 where config or plan are wrong."""
+    from lungitude.reporting import shells
+
+    path = config_of(options.trial)
+    if not os.path.lexists(path):
+        return check_trial(options.trial)
+    try:
+        found = shells.design_of(path)
+        folder = options.out or Path("results") / found.config["trial"] / "shells"
+        written = shells.write(found, folder, options.stratum or ["all"])
+    except trial.TrialError as error:
+        print(*error.problems, sep="\n", file=sys.stderr)
+        return 1
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for page, left_out in written.items():
+        print(page, page.with_suffix(".docx"), sep="\n")
+        for title, why in left_out:
+            print(f"no shell of '{title}': {why}")
     return 0
 
 
