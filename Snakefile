@@ -15,6 +15,8 @@ include: "rules/cohort.smk"
 include: "rules/statistics.smk"
 include: "rules/report.smk"
 include: "rules/export.smk"
+include: "rules/viewer_inputs.smk"
+include: "rules/viewer.smk"
 include: "rules/validation.smk"
 include: "rules/evaluation.smk"
 
@@ -49,6 +51,7 @@ rule report:
 rule datasets:
     input:
         "<results>/data/define.xml",
+        "<results>/analysis/ars.json",
 
 
 # The folder was checked while this file was read; nothing is left to do.

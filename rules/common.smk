@@ -5,11 +5,13 @@ import itertools
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 # First, so that a copy of the project uses its own library even where another one is installed.
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
-from lungitude import backends, provenance, summary, tables, trial as trials
+from lungitude import backends, network_study, provenance, summary, tables
+from lungitude import trial as trials
 
 THREADS = (
     "OMP_NUM_THREADS",
@@ -63,7 +65,7 @@ wildcard_constraints:
     visit=r"[a-z][a-z0-9_]*",
     series=r"[a-z][a-z0-9_]*",
     stratum=r"[a-z][a-z0-9_]*",
-    method=r"[a-z][a-z0-9_]*",
+    method=r"(?!(results|individual)\.)[a-z][a-z0-9_]*",
 
 
 def code(script):
@@ -427,6 +429,22 @@ def sheet(name):
     return str(TRIAL.paths[name]) if name in TRIAL.paths else []
 
 
+def sessions_of_sets():
+    """sessions.tsv where an analysis set asks for a share of them, so that no other trial waits."""
+    asked = any(
+        "adherence_pct" in rule for rule in PLAN.get("populations", {}).values()
+    )
+    return sheet("sessions") if asked else []
+
+
+# Sheet: the data set that is made of it, its rule, and what it is.
+SAFETY = {
+    "sessions": ("adex", "derive_exposure", "Analysis data set of adherence (ADEX)"),
+    "adverse": ("adae", "derive_adverse", "Analysis data set of adverse events (ADAE)"),
+}
+SAFETY = {name: made for name, made in SAFETY.items() if name in TRIAL.paths}
+
+
 def phantom_truth(wildcards):
     """The row of the phantom's sheet that a visit's scans are made from."""
     frame = phantom_records()
@@ -453,9 +471,21 @@ def expected_scans():
     return SCANS[["USUBJID", "AVISIT", "SERIES", "ADT"]].to_dict("records")
 
 
+def individual_input(wildcards):
+    """The data sets, and what the pairs of agreement and accuracy are made from."""
+    files = analysis_input(SimpleNamespace(method="describe"))
+    for method in ("agreement", "accuracy"):
+        if method in PLAN.get("analyses", ()):
+            files |= analysis_input(SimpleNamespace(method=method))
+    return files
+
+
 def analysis_input(wildcards):
-    """The data sets of an analysis; scans count for the flow, reads for agreement, and the
-    phantom's own sheet for accuracy."""
+    """The data sets of an analysis; scans count for the flow, reads for agreement, the phantom's
+    own sheet for accuracy, sessions and adverse events for themselves if the trial has them.
+    """
+    if wildcards.method == "network_study":
+        return network_study.inputs(PLAN["analyses"]["network_study"])
     files = {
         name: f"{RESULTS}/cohort/{name}.parquet" for name in ("adsl", "adqct", "adfun")
     }
@@ -475,17 +505,37 @@ def analysis_input(wildcards):
             "measurements": f"{RESULTS}/cohort/measurements.tsv",
             "truth": str(TRIAL.folder / PHANTOM["records"]),
         }
+    for name, sheet_of in (("adherence", "sessions"), ("adverse", "adverse")):
+        if wildcards.method == name:
+            made = [SAFETY[sheet_of][0]] if sheet_of in SAFETY else []
+            files = {
+                data: f"{RESULTS}/cohort/{data}.parquet" for data in ("adsl", *made)
+            }
     return files
 
 
 TITLES = {key: SETTINGS.get(key) for key in ("trial", "title", "synthetic", "data_cut")}
 TITLES["name"] = TITLES.pop("trial")
 # The numbers of a display come from these scripts and its own.
-NUMBERS = ["gather_measurements", "derive_adam", "gather_results"]
+NUMBERS = ["gather_measurements", "derive_adam", "gather_results", "list_individuals"]
+NUMBERS += [rule for _, rule, _ in SAFETY.values()]
 NUMBERS += [f"analyse_{method}" for method in PLAN.get("analyses", ())]
 
 
 DATA_DIGEST = provenance.digest_of(*TRIAL.paths.values())
+
+
+# Of the software that the numbers come from.
+VERSIONS = provenance.versions(
+    imaging=len(SCANS) > 0, network=IMAGING.get("segmentation") == "network"
+)
+
+
+def study_files():
+    """What the displays of the network's study show beside its numbers, if the plan has it."""
+    section = network_study.section_of(PLAN)
+    names = ("picture", "architecture")
+    return list(network_study.inputs(section, names).values()) if section else []
 
 
 def reporting(script):
@@ -543,6 +593,10 @@ def links_of_report(wildcards):
             "label": "Analysis data set of function (ADFUN)",
             "path": f"{RESULTS}/cohort/adfun.tsv",
         },
+    ]
+    links += [
+        {"label": label, "path": f"{RESULTS}/cohort/{name}.tsv"}
+        for name, _, label in SAFETY.values()
     ]
     if len(SCANS):
         page = f"{RESULTS}/report/quality.html"
@@ -658,7 +712,7 @@ def targets():
             file=sys.stderr,
         )
         return []
-    pages = [f"{RESULTS}/report/quality.html"] if len(SCANS) else []
+    pages = [f"{RESULTS}/report/quality.html", *viewer_pages()] if len(SCANS) else []
     if not TRIAL.planned:
         return [f"{RESULTS}/cohort/measurements.tsv", *pages]
     return [
@@ -667,5 +721,6 @@ def targets():
             stratum=STRATA,
             name=["report.html", *DOCUMENTS],
         ),
+        *(f"{RESULTS}/cohort/{name}.tsv" for name, _, _ in SAFETY.values()),
         *pages,
     ]

@@ -2,7 +2,9 @@
 rule render_displays:
     """All tables and figures that the plan asks for, and a list of what was left out."""
     input:
+        study=study_files(),
         results="<results>/analysis/results.parquet",
+        individual="<results>/analysis/individual.parquet",
     output:
         displays=directory("<results>/report/{stratum}/displays"),
     log:
@@ -37,7 +39,7 @@ rule write_documents:
         runtime=20,
     params:
         **reporting("write_documents"),
-        versions=provenance.versions(imaging=len(SCANS) > 0),
+        versions=VERSIONS,
     script:
         "../scripts/write_documents.py"
 
@@ -64,7 +66,8 @@ rule report_stratum:
         **reporting("report_stratum"),
         pages=list(STRATA.values()),
         links=links_of_report,
-        versions=provenance.versions(imaging=len(SCANS) > 0),
+        viewers=len(SCANS) > 0,
+        versions=VERSIONS,
     script:
         "../scripts/report_stratum.py"
 
@@ -91,6 +94,7 @@ rule report_quality:
     params:
         visits=SETTINGS["visits"],
         trial=TITLES,
+        viewers=len(SCANS) > 0,
         code=code("report_quality"),
     script:
         "../scripts/report_quality.py"

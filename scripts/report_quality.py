@@ -25,6 +25,7 @@ def main(job):
         digests={"code": job.params.code},
         page=page,
         trust=tables.read(trust) if trust else None,
+        viewers=getattr(job.params, "viewers", False),
     )
     with whole(page) as part:
         part.write_text(text, encoding="utf-8")

@@ -52,7 +52,18 @@ def main(job):
         for stratum in job.params.pages
     ]
     versions = dict(job.params.versions)
-    text = report.build(found, trial, pieces, scans, files, versions, navigation, subjects, records)
+    text = report.build(
+        found,
+        trial,
+        pieces,
+        scans,
+        files,
+        versions,
+        navigation,
+        subjects,
+        records,
+        viewers=getattr(job.params, "viewers", False),
+    )
     with whole(page) as part:
         part.write_text(text, encoding="utf-8")
 

@@ -54,6 +54,7 @@ def test_xpt_is_read_back_as_it_was(tmp_path):
     assert back["PARAM"][0].endswith("5 mm2")
 
 
+RSCRIPT = shutil.which("Rscript")
 READ_BY_R = """
 path <- commandArgs(trailingOnly = TRUE)
 if (!requireNamespace("PACKAGE", quietly = TRUE)) quit(status = 77)
@@ -73,13 +74,13 @@ cat(as.character(data$GOLDGR), sep = "|"); cat("\\n")
         ("foreign", "foreign::read.xport(path)", datetime.date(1960, 1, 1)),  # as SAS has it
     ],
 )
-@pytest.mark.skipif(not shutil.which("Rscript"), reason="R is not installed")
+@pytest.mark.skipif(not RSCRIPT, reason="R is not installed")
 def test_xpt_is_read_by_r(package, read, first_day, tmp_path):
     write(bds(), tmp_path / "adqct.xpt")
     script = tmp_path / "read.R"
     script.write_text(READ_BY_R.replace("PACKAGE", package).replace("READ", read))
     done = subprocess.run(
-        ["Rscript", "--vanilla", script, tmp_path / "adqct.xpt"],
+        [RSCRIPT, "--vanilla", script, tmp_path / "adqct.xpt"],
         capture_output=True,
         text=True,
         check=False,

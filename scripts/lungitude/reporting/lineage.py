@@ -21,7 +21,7 @@ PLACE = '<script type="application/json" id="lineage">'
 _ADDRESS = re.compile(r'data-address="([^"]*)"')
 
 
-def of_page(body, results, context, subjects, records, scans):
+def of_page(body, results, context, subjects, records, scans, viewers=False):
     """Collect what a page needs to explain its numbers.
 
     Parameters
@@ -36,18 +36,21 @@ def of_page(body, results, context, subjects, records, scans):
         BDS records (USUBJID PARAMCD AVISIT AVAL CHG SOURCE ANL01FL), all data sets together.
     scans : DataFrame
         One row a scan, of the stratum's patients.
+    viewers : bool
+        Whether each scan has a page of its own.
 
     Returns
     -------
     dict
         ``columns`` and ``numbers`` (rows of the results table by address); ``arms`` (code, label);
-        ``patients`` (``id``, ``arm`` as index, ``flags`` by name as a text of Y and N); ``values``
+        ``patients`` (``id``, ``arm`` as index, ``flags`` by name and ``strata`` by path as texts of
+        Y and N); ``values``
         by parameter and visit: patient (index), AVAL, CHG, measured on a scan (1) or not (0);
         ``scans``: anchors of the page of scans by visit and patient (index); ``units``, ``labels``
         of parameters.
     """
     wanted = {unescape(a).partition("#")[0] for a in _ADDRESS.findall(body)}
-    rows = results.rows
+    rows = _rows(results, context)
     keys = rows[["ANALYSISID", "GROUP", "COMPARISON", "LEVEL", "STAT", "FAMILY"]]
     address = keys.agg("|".join, axis=1).str.rstrip("|") if len(rows) else []
     shown = rows.assign(address=address)
@@ -67,6 +70,7 @@ def of_page(body, results, context, subjects, records, scans):
         "id": list(place),
         "arm": [codes.index(code) if code in codes else -1 for code in subjects["TRT01P"]],
         "flags": {name: "".join(subjects[name].fillna("N").map(str)) for name in flags},
+        "strata": _members(subjects, context) if context.stratum["path"] == "all" else {},
     }
     parameters = set(shown["PARAMCD"]) - {""}
     found["values"] = _values(records, parameters, place)
@@ -75,7 +79,29 @@ def of_page(body, results, context, subjects, records, scans):
     found["labels"] = {code: context.label(code) for code in names}
     found["units"] = {code: context.unit(code) for code in names}
     found["scans"] = _scans(scans, place)
+    found["viewers"] = _viewers(scans, place, context) if viewers else {}
     return found
+
+
+def _rows(results, context):
+    """Return the rows that a page can show: the page of all patients also shows the strata."""
+    if context.stratum["path"] != "all":
+        return results.rows
+    paths = [level["path"] for factor in context.strata for level in factor.get("levels", ())]
+    return pd.concat([results.rows, *(results.at(path).rows for path in paths)], ignore_index=True)
+
+
+def _members(subjects, context):
+    """Return who is of each stratum, by its path, as a text of Y and N."""
+    return {
+        level["path"]: "".join(
+            "Y" if value == str(level["value"]) else "N"
+            for value in subjects[factor["column"]].map(str)
+        )
+        for factor in context.strata
+        if factor["column"] in subjects
+        for level in factor.get("levels", ())
+    }
 
 
 def embed(found):
@@ -122,6 +148,18 @@ def _scans(scans, place):
     for name, visit in dict.fromkeys(zip(scans["USUBJID"], scans["AVISIT"], strict=True)):
         if name in place:
             found.setdefault(visit, {})[place[name]] = anchor(name, visit)
+    return found
+
+
+def _viewers(scans, place, context):
+    """Return series and page of each scan by visit, then by the index of the patient."""
+    paths = {visit["name"]: visit["path"] for visit in context.visits}
+    found = {}
+    for row in scans.to_dict("records"):
+        name, visit, series = row["USUBJID"], row["AVISIT"], row["SERIES"]
+        if name in place and visit in paths:
+            page = f"../scans/{name}/{paths[visit]}/{series}.html"
+            found.setdefault(visit, {}).setdefault(place[name], []).append([series, page])
     return found
 
 

@@ -49,7 +49,9 @@ def place(path):
     return parts[-4], parts[-3], parts[-2]
 
 
-def build(pictures, registrations, quality, scans, visits, trial, digests, page, trust=None):
+def build(
+    pictures, registrations, quality, scans, visits, trial, digests, page, trust=None, viewers=False
+):
     """Write the page.
 
     Parameters
@@ -73,6 +75,8 @@ def build(pictures, registrations, quality, scans, visits, trial, digests, page,
         Where the page will lie; links are relative to it.
     trust : DataFrame, optional
         What is told of the label maps that the run made, see `doubts.gather`.
+    viewers : bool
+        Whether each scan has a page of its own, to look through its slices.
 
     Returns
     -------
@@ -87,6 +91,8 @@ def build(pictures, registrations, quality, scans, visits, trial, digests, page,
         subject, visit, step = (text(row.get(name)) for name in IDENTITY)
         label = KINDS.get(step, step or "Registration")
         _block(blocks, subject, visit)["numbers"].append({"label": label, **_registration(row)})
+    if viewers:
+        _link_viewers(blocks, scans, visits)
     flagged = {key for key, block in blocks.items() if _flags(block)}
     thumbs = thumbnails(pictures, budget, {p for p in pictures if _key(p, names) in flagged})
     for path in pictures:
@@ -122,6 +128,17 @@ def build(pictures, registrations, quality, scans, visits, trial, digests, page,
         trust=None if trust is None or trust.empty else _trust(trust),
         digests=[(name, str(value)[:16]) for name, value in digests.items()],
     )
+
+
+def _link_viewers(blocks, scans, visits):
+    """Give each scan of the trial the address of its page."""
+    paths = {visit["name"]: visit["path"] for visit in visits}
+    known = {tuple(row) for row in scans[list(IDENTITY)].to_numpy()} if len(scans) else set()
+    for block in blocks.values():
+        subject, visit = block["subject"], block["visit"]
+        for scan in block["scans"]:
+            if (subject, visit, scan["series"]) in known and visit in paths:
+                scan["viewer"] = f"scans/{subject}/{paths[visit]}/{scan['series']}.html"
 
 
 def _trust(table):

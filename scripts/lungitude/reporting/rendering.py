@@ -7,15 +7,25 @@ from pathlib import Path
 from lungitude.reporting import (
     displays,
     figure,
+    figure_activation,
+    figure_agreement,
+    figure_architecture,
     figure_correlations,
     figure_flow,
     figure_forest,
+    figure_forest_strata,
+    figure_individual,
     figure_missing,
+    figure_models_heatmap,
+    figure_overlap_models,
     figure_sensitivity,
     figure_tipping,
     figure_trend,
+    figure_trends_grades,
     table,
     table_accuracy,
+    table_adherence,
+    table_adverse,
     table_agreement,
     table_arm_tests,
     table_baseline,
@@ -23,16 +33,21 @@ from lungitude.reporting import (
     table_correlations,
     table_disposition,
     table_models,
+    table_network_accuracy,
     table_primary,
+    table_segmentation_accuracy,
     table_sensitivity,
     table_subgroups,
     table_visits,
     table_within_arm,
 )
+from lungitude.reporting.individual import Individual
 from lungitude.reporting.results import Absent, Results
 
 TABLES = (
     table_accuracy,
+    table_adherence,
+    table_adverse,
     table_agreement,
     table_arm_tests,
     table_baseline,
@@ -40,25 +55,35 @@ TABLES = (
     table_correlations,
     table_disposition,
     table_models,
+    table_network_accuracy,
     table_primary,
+    table_segmentation_accuracy,
     table_sensitivity,
     table_subgroups,
     table_visits,
     table_within_arm,
 )
 FIGURES = (
+    figure_activation,
+    figure_agreement,
+    figure_architecture,
     figure_correlations,
     figure_flow,
     figure_forest,
+    figure_forest_strata,
+    figure_individual,
     figure_missing,
+    figure_models_heatmap,
+    figure_overlap_models,
     figure_sensitivity,
     figure_tipping,
     figure_trend,
+    figure_trends_grades,
 )
 MODULES = {module.__name__.rpartition(".")[2]: module for module in (*TABLES, *FIGURES)}
 
 
-def write(frame, context, folder):
+def write(frame, context, folder, individual=None):
     """Write each display of the plan and the manifest of the folder.
 
     Parameters
@@ -68,6 +93,8 @@ def write(frame, context, folder):
     context : Context
         Of the stratum.
     folder : path
+    individual : DataFrame, optional
+        Values of single patients, as `lungitude.analysis.individual` gathers them.
 
     Notes
     -----
@@ -81,7 +108,7 @@ def write(frame, context, folder):
     for display in displays.of_plan(context.plan):
         population = display.get("population")
         if population not in found:
-            found[population] = Results(frame, context.stratum["path"], context.plan, population)
+            found[population] = _look_up(frame, individual, context, population)
         entry = {"display": display, "caption": "", "left_out": ""}
         try:
             entry["caption"] = _make(found[population], context, display, folder)
@@ -91,6 +118,12 @@ def write(frame, context, folder):
             log.info("%s: left out, %s", display["id"], reason)
         entries.append(entry)
     displays.write_manifest(folder, entries)
+
+
+def _look_up(frame, individual, context, population):
+    if individual is not None:
+        individual = Individual(individual, context.stratum, context.plan, population)
+    return Results(frame, context.stratum["path"], context.plan, population, individual)
 
 
 def _make(results, context, display, folder):

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from posixpath import relpath
 
-from lungitude.reporting import displays, lineage, methods, pages
+from lungitude.reporting import displays, findings, lineage, methods, pages
 from lungitude.reporting import format as text
 from lungitude.reporting import results as lookup
 from lungitude.reporting.results import Part
@@ -12,6 +12,8 @@ from lungitude.reporting.table_primary import analysed, primary_sentence, sectio
 
 ANALYSES = {
     "baseline": "Description of baseline",
+    "adherence": "Adherence",
+    "adverse": "Adverse events",
     "describe": "Description by visit",
     "ancova": "ANCOVA",
     "mixed_model": "Mixed model",
@@ -27,11 +29,25 @@ ANALYSES = {
     "agreement": "Agreement",
     "accuracy": "Accuracy",
     "disposition": "Disposition",
+    "network_accuracy": "Accuracy of the network",
+    "network_overlap": "Overlap of the network",
+    "network_comparison": "Comparison of networks",
+    "network_activation": "Activation maps",
+    "network_architecture": "Architecture of the network",
 }
 
 
 def build(
-    results, context, pieces, scans, files, versions, pages_of_strata, subjects=None, records=None
+    results,
+    context,
+    pieces,
+    scans,
+    files,
+    versions,
+    pages_of_strata,
+    subjects=None,
+    records=None,
+    viewers=False,
 ):
     """Write the page.
 
@@ -53,6 +69,8 @@ def build(
         ``label``, ``href`` and ``here`` of all reports of the trial.
     subjects, records : DataFrame, optional
         ADSL and BDS records of the stratum's patients, which stand behind its numbers.
+    viewers : bool
+        Whether each scan has a page of its own.
 
     Returns
     -------
@@ -68,6 +86,7 @@ def build(
         empty=empty,
         facts=[] if empty else facts(results, context),
         sentences=[] if empty else primary_sentence(results, context),
+        findings=findings.paragraphs(results, context),
         shown=[] if empty else shown,
         excluded=exclusions(scans),
         scan_count=len(scans),
@@ -80,7 +99,7 @@ def build(
         navigation=pages_of_strata,
         digests=[(name, str(value)[:16]) for name, value in context.provenance.items()],
     )
-    behind = lineage.of_page(page, results, context, subjects, records, scans)
+    behind = lineage.of_page(page, results, context, subjects, records, scans, viewers)
     return page.replace(lineage.PLACE, lineage.PLACE + lineage.embed(behind), 1)
 
 

@@ -19,12 +19,13 @@
     const values = (data.values[code] || {})[visit];
     if (!values) return null;
     const flag = (data.patients.flags || {})[{ ITT: "ITTFL", SAF: "SAFFL", PP: "PPROTFL" }[row[at.POPULATION]]];
+    const member = (data.patients.strata || {})[row[at.STRATUM]];
     const named = row[at.COMPARISON] ? row[at.COMPARISON].split(" - ") : [row[at.GROUP]];
     const arms = data.arms.map(([arm]) => arm);
     const wanted = named.filter((name) => arms.includes(name)).map((name) => arms.indexOf(name));
     return {
       visit,
-      rows: values.filter(([who]) => (!flag || flag[who] === "Y") &&
+      rows: values.filter(([who]) => (!flag || flag[who] === "Y") && (!member || member[who] === "Y") &&
         (!wanted.length || wanted.includes(data.patients.arm[who]))),
     };
   };
@@ -67,8 +68,15 @@
       const lines = found.rows.map(([who, value, change, measured]) => {
         let source = measured ? "scan" : "";
         if (measured && links[who]) {
-          source = make("a", "scan");
-          source.href = `../quality.html#${links[who]}`;
+          source = make("span");
+          const page = make("a", "scan");
+          page.href = `../quality.html#${links[who]}`;
+          source.append(page);
+          (((data.viewers || {})[found.visit] || {})[who] || []).forEach(([series, href], k) => {
+            const slices = make("a", series);
+            slices.href = href;
+            source.append(k ? ", " : "; slices: ", slices);
+          });
         }
         const arm = data.arms[data.patients.arm[who]];
         return [data.patients.id[who], arm ? arm[1] : "", value, change, source];
@@ -108,6 +116,7 @@
         event.preventDefault();
         mark(numbers[Math.min(Math.max(here < 0 ? 0 : here + step, 0), numbers.length - 1)]);
       } else if (event.key === "Enter" && here >= 0) {
+        event.preventDefault(); // else the same key presses the button that now has the focus
         open(current.dataset.address);
       }
     });
