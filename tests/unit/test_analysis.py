@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from lungitude import adam, results
 from lungitude.analysis.accuracy import accuracy
@@ -421,6 +422,11 @@ def test_baseline(trial):
     )
     row = pick(table, PARAMCD="AGE", STAT="p", STRATUM="all").iloc[0]
     assert row["NOTE"] == "welch"
+    arms = (eg["AGE"], pick(trial.adsl, TRT01P="CG")["AGE"])
+    known = stats.ttest_ind(*arms, equal_var=False)
+    keys = {"PARAMCD": "AGE", "STRATUM": "all", "COMPARISON": "EG - CG"}
+    for stat, wanted in (("statistic", known.statistic), ("df", known.df), ("p", known.pvalue)):
+        assert np.isclose(value(table, STAT=stat, **keys), wanted)
     # a stratum factor that is no characteristic is described, too
     assert not pick(table, PARAMCD="GOLDGR", STAT="n", LEVEL="II").empty
 

@@ -4,6 +4,7 @@ import csv
 import html
 import re
 
+import pandas as pd
 import pytest
 from unit import reporting_fixture as fixture
 
@@ -123,6 +124,31 @@ def test_baseline_rows():
     assert rendered.rows[2].cells[0].text.endswith("(7.3)")  # 7.25, away from zero
     assert rendered.rows[4].cells[-1].text == "0.00"  # -0.004, no minus zero
     assert any("not tested" in note for _, note in rendered.footnotes)
+
+
+def test_baseline_prints_statistic_and_p_of_the_tests_of_a_plan():
+    builder = fixture.Builder("all", {"EG": 200, "CG": 200})
+    for column, test, statistic in (("AGE", "welch", 1.173), ("SEX", "chi2", 0.377)):
+        row = {"COMPARISON": "EG - CG", "NOTE": test}
+        builder.add("baseline", "statistic", statistic, 400, column, **row)
+        builder.add("baseline", "p", 0.0416, 400, column, **row)
+    builder.add("baseline", "p", 0.5, 400, "SMOKING", COMPARISON="EG - CG", NOTE="fisher")
+    frame = fixture.frame()
+    frame = pd.concat([frame, pd.DataFrame(builder.rows)[list(frame)]], ignore_index=True)
+    rendered = table_baseline.build(
+        fixture.results(table=frame), fixture.context(), fixture.DISPLAYS["table_baseline"]
+    )
+    assert [c.label for c in rendered.columns][-3:] == ["SMD", "Statistic", "p"]
+    by_label = {row.label.text: row.cells for row in rendered.rows}
+    assert [c.text for c in by_label["Age, years"][-2:]] == ["1.17", "0.0416"]
+    assert by_label["Smoking, n (%)"][-2].text == "\u2013"  # Fisher's test has no statistic
+    notes = dict(rendered.footnotes)
+    for label, said in (
+        ("Age, years", "Welch"),
+        ("Male, n (%)", "Pearson"),
+        ("Smoking, n (%)", "F"),
+    ):
+        assert notes[by_label[label][-1].mark].startswith(said)
 
 
 def test_baseline_has_no_total_with_one_arm():

@@ -70,7 +70,7 @@ def baseline(
     DataFrame
         Results table: for numbers n missing mean sd median q1 q3 min max; for categories missing,
         and n and pct (of the patients with a value) by LEVEL; GROUP is an arm or TOTAL. With smd
-        or tests: STAT smd and p by COMPARISON.
+        or tests: STAT smd; statistic and df (of tests that have them) and p by COMPARISON.
     """
     cohort = Cohort(
         adsl, (), section.get("population", "ITT"), arms, visits, strata, characteristics
@@ -126,7 +126,7 @@ def _compared(rows, cohort, name, kind, mask, code, stratum, section):
         value = standardised_difference(*groups, category=kind == "category")
         rows.add({"smd": value}, n, note="" if np.isfinite(value) else reason, **keys)
     if section.get("tests"):
-        p, note = np.nan, reason
+        values, note = {"p": np.nan}, reason
         if not short:
             from lungitude.statistics.groups import compare_groups
 
@@ -137,5 +137,7 @@ def _compared(rows, cohort, name, kind, mask, code, stratum, section):
             except ValueError as fault:  # the table goes on without this row's p
                 note = why_not(str(fault).removeprefix("compare_groups: "))
             else:
-                p, note = float(found["p"]), found["method"]
-        rows.add({"p": p}, n, note=note, **keys)
+                known = {name: float(found[name]) for name in ("statistic", "df")}
+                values = {name: value for name, value in known.items() if np.isfinite(value)}
+                values["p"], note = float(found["p"]), found["method"]
+        rows.add(values, n, note=note, **keys)

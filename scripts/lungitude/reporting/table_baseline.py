@@ -12,6 +12,15 @@ from lungitude.reporting.table import (
 )
 
 METHOD = "baseline"
+# The test behind a p value, by its NOTE.
+TESTS = {
+    "student": "t test with pooled variance",
+    "welch": "Welch's t test",
+    "mann-whitney": "Mann-Whitney rank sum test (statistic: U of the first arm)",
+    "chi2": "Pearson's chi-square test",
+    "chi2-yates": "Chi-square test with Yates' correction",
+    "fisher": "Fisher's exact test, which has no statistic",
+}
 ABBREVIATIONS = [
     ("SD", "standard deviation"),
     ("Q1\u2013Q3", "first to third quartile"),
@@ -59,11 +68,11 @@ def build(results, context, display):
 
 
 def _extra_columns(results, context):
-    """SMD and p columns, for each comparison that has such rows."""
+    """SMD, statistic and p columns, for each comparison that has such rows."""
     found = results.where(METHOD=METHOD)
     pairs = context.comparisons
     extra = []
-    for stat, name in (("smd", "SMD"), ("p", "p")):
+    for stat, name in (("smd", "SMD"), ("statistic", "Statistic"), ("p", "p")):
         rows = found[found["STAT"] == stat]
         for comparison in dict.fromkeys(rows["COMPARISON"]):
             label = name
@@ -200,7 +209,10 @@ def _extra_cells(results, context, column, extra, marks):
             shown = lookup.p_part(number, context.style["p"])
         else:
             shown = lookup.part(number, 2, context.style["rounding"])
-        cells.append(cell(shown, mark=mark_not_estimated(number, marks)))
+        mark = mark_not_estimated(number, marks)
+        if stat == "p" and number is not None and number.estimated:
+            mark = marks(TESTS.get(number.note, number.note))
+        cells.append(cell(shown, mark=mark))
     return cells
 
 
