@@ -194,3 +194,6 @@ def test_wrap_keeps_lines_within_the_width():
     assert len(lines) > 1
     assert all(figure.text_width_mm(line, 7) <= 20 for line in lines)
     assert figure.wrap("", 7, 20) == [""]
+    name = "Forced expiratory volume in 1 s"
+    width = figure.text_width_mm(name, 7) - 0.5
+    assert figure.wrap(name, 7, width) == ["Forced expiratory volume in", "1 s"]

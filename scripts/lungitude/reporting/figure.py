@@ -340,6 +340,8 @@ def text_width_mm(text, points, bold=False):
 def wrap(text, points, width_mm, bold=False):
     """Break text at its spaces into lines that fit a width; a word too long for a line is cut.
 
+    One or two letters don't stand alone on the last line.
+
     Returns
     -------
     list of str
@@ -367,6 +369,10 @@ def wrap(text, points, width_mm, bold=False):
             line = word
         else:
             line = longer
+    if lines and len(line) <= 2 and " " in lines[-1]:
+        rest, word = lines[-1].rsplit(" ", 1)
+        if text_width_mm(f"{word} {line}", points, bold) <= width_mm:
+            lines[-1], line = rest, f"{word} {line}"
     return [*lines, line] if line or not lines else lines
 
 
