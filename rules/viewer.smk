@@ -1,36 +1,26 @@
 # The pages on which each scan is looked through, and what they load; linked from the pages of the
 # report and of quality. They are apart from both: a report without them stays small.
 VIEWER_BUNDLE = "scripts/lungitude/reporting/assets/niivue.js"
-VIEWER_PAGES = "<results>/report/scans/{subject}/{visit}/{series}.html"
 
 
 rule draw_viewer:
-    """One page of a scan: its slices in three planes, with all that was found on it."""
+    """A page a scan of a visit: its slices in three planes, with all that was found on it."""
     input:
-        image="<results>/visit/{subject}/{visit}/{series}/scan.nii.gz",
-        record="<results>/visit/{subject}/{visit}/{series}/scan.json",
-        lungs=viewer_lungs("lungs.nii.gz"),
-        lungs_record=viewer_lungs("lungs.json"),
-        structures=viewer_structures,
-        prm=viewer_prm,
+        viewer_files,
     output:
-        page=VIEWER_PAGES,
+        folder=directory("<results>/report/scans/{subject}/{visit}"),
     log:
-        "<results>/logs/draw_viewer/{subject}_{visit}_{series}.log",
+        "<results>/logs/draw_viewer/{subject}_{visit}.log",
     conda:
         "../envs/imaging.yaml"
     resources:
         mem_mb=3000,
-        runtime=10,
+        runtime=20,
     params:
-        identity=identity,
-        columns=viewer_columns,
-        windows=viewer_windows,
-        links=viewer_links,
+        scans=viewer_scans,
         trial=TITLES,
         bundle="../../../assets/niivue.js",
         back={"label": "Quality of all scans", "href": "../../../quality.html"},
-        cycle=lambda wildcards: IMAGING["series"][wildcards.series]["cycle"],
         code=code("draw_viewer"),
     script:
         "../scripts/draw_viewer.py"

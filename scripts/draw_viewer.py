@@ -1,4 +1,4 @@
-"""Make the page on which one scan is looked through, with all label maps that were found on it."""
+"""Make the pages on which the scans of a visit are looked through, with all label maps on them."""
 
 import logging
 from pathlib import Path
@@ -11,42 +11,58 @@ log = logging.getLogger("draw_viewer")
 
 
 def main(job):
-    """Write the page; that of a scan that was excluded says why."""
-    record = records.read(job.input.record)
-    identity = job.params.identity
-    scan = {
+    """Write the page of each scan of a visit into one folder."""
+    folder = Path(job.output.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for scan in job.params.scans:
+        text = page(scan, job.params)
+        with whole(folder / f"{scan['identity']['SERIES']}.html") as part:
+            part.write_text(text, encoding="utf-8")
+
+
+def page(scan, params):
+    """Return the page of a scan; that of one that was excluded says why.
+
+    Parameters
+    ----------
+    scan : dict
+        ``identity columns windows links cycle`` and the files ``image record lungs lungs_record
+        structures prm``; all but the first two are lists.
+    params : mapping
+        ``trial back bundle``, for all scans.
+    """
+    record = records.read(scan["record"])
+    identity = scan["identity"]
+    named = {
         "subject": identity["USUBJID"],
         "visit": identity["AVISIT"],
         "series": identity["SERIES"],
         "id": (record.get("pixel_digest") or "")[:16],
     }
     shared = {
-        "scan": scan,
-        "trial": dict(job.params.trial),
-        "links": list(job.params.links),
-        "back": back_to(job.params.back, scan),
+        "scan": named,
+        "trial": dict(params["trial"]),
+        "links": list(scan["links"]),
+        "back": back_to(params["back"], named),
     }
     if record["status"] == "excluded":
         why = ": ".join(filter(None, (record.get("stage"), record.get("reason"))))
-        text = viewer.build(found=None, why=f"This scan was excluded. {why}.", **shared)
-    else:
-        text = _page(job, record, shared)
-    with whole(job.output.page) as part:
-        part.write_text(text, encoding="utf-8")
+        return viewer.build(found=None, why=f"This scan was excluded. {why}.", **shared)
+    return _shown(scan, record, params["bundle"], shared)
 
 
-def _page(job, record, shared):
+def _shown(scan, record, bundle, shared):
     """Return the page of a scan that can be shown."""
-    cycle = bool(job.params.get("cycle"))
+    cycle = bool(scan.get("cycle"))
     facts, notes = [], []
-    image = (images.read_cycle if cycle else images.read)(job.input.image)
+    image = (images.read_cycle if cycle else images.read)(scan["image"])
     shown, number = image, 0
     if cycle:
         number, words = viewer.phase_of(record.get("phases"), record.get("phases_unit"), len(image))
         facts.append(("Phase", words))
         shown = image[number]
     maps = {}
-    for key, path in layers(job).items():
+    for key, path in layers(scan).items():
         try:
             labels = measuring.read_labels(path, image, cycle and key == "heart")
         except ValueError as error:
@@ -65,10 +81,10 @@ def _page(job, record, shared):
         notes.append(viewer.COARSE)
     return viewer.build(
         found=found,
-        presets=job.params.windows,
+        presets=scan["windows"],
         facts=facts,
         notes=notes,
-        bundle=job.params.bundle,
+        bundle=bundle,
         **shared,
     )
 
@@ -79,19 +95,19 @@ def back_to(link, scan):
     return {**link, "href": f"{link['href']}#{place}"}
 
 
-def layers(job):
+def layers(scan):
     """Return the label maps of the scan by their key, the lowest first.
 
     Files of a step that was excluded are empty.
     """
     found = {}
-    for path, told in zip(job.input.lungs, job.input.lungs_record, strict=True):
+    for path, told in zip(scan["lungs"], scan["lungs_record"], strict=True):
         found[records.read(told).get("scheme", "mask")] = path
-    for path in job.input.prm:
+    for path in scan["prm"]:
         if Path(path).stat().st_size:
             found["prm"] = path
-    columns = [column.lower() for column in job.params.columns]
-    return {**found, **dict(zip(columns, job.input.structures, strict=True))}
+    columns = [column.lower() for column in scan["columns"]]
+    return {**found, **dict(zip(columns, scan["structures"], strict=True))}
 
 
 if __name__ == "__main__":

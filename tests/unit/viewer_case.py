@@ -111,20 +111,23 @@ def page(folder, inputs=None, bundle=True, **changes):
         {"group": visit, "label": "hrct_insp", "href": f"../{here}/hrct_insp.html", "here": at}
         for visit, here, at in (("Baseline", "baseline", False), ("Week <6>", "week06", True))
     ]
-    given = {
+    scan = {
         "identity": IDENTITY,
         "columns": ["AIRWAYS", "VESSELS"],
         "windows": ["lung"],
         "links": links,
+        "cycle": False,
+        **(inputs or write(folder / "visit")),
+    }
+    params = {
+        "scans": [scan | changes],
         "back": {"label": "Quality of all scans", "href": "../../../quality.html"},
         "trial": TRIAL,
         "bundle": "../../../assets/niivue.js",
-        "cycle": False,
     }
     job = SimpleNamespace(
-        input=SimpleNamespace(**(inputs or write(folder / "visit"))),
-        output=SimpleNamespace(page=path),
-        params=Params(given | changes),
+        output=SimpleNamespace(folder=path.parent),
+        params=Params(params),
         wildcards=[],
         log=[],
         rule="draw_viewer",
