@@ -89,6 +89,8 @@ def test_word_shows_the_cells_of_the_tables(run):
         assert [[text for text in line if text] for line in lines] == [
             [text for text in line if text] for line in wanted
         ]
+        styles = {p.style.name for row in table.rows[:6] for c in row.cells for p in c.paragraphs}
+        assert styles == {"Table Text"}
         head = table.rows[0]._tr
         assert head.find(f".//{qn('w:tblHeader')}") is not None
 

@@ -2,8 +2,12 @@
 
 import html
 import itertools
+import re
+import zlib
 
 import pytest
+from fontTools import subset
+from PIL import Image
 from unit import reporting_fixture as fixture
 
 from lungitude.reporting import figure, figure_flow, figure_trend
@@ -19,6 +23,31 @@ def drawn(folder, name, stratum="all", arms=2, visits=3, stem="a"):
     paths = {kind: folder / f"{stem}.{kind}" for kind in ("svg", "png", "pdf", "tiff")}
     figure.save(picture, paths, "A title")
     return paths
+
+
+def test_fonts_of_a_pdf_are_embedded_without_tables_of_layout(tmp_path):
+    before = list(subset.Options().drop_tables)
+    paths = drawn(tmp_path, "figure_trend")
+    content = paths["pdf"].read_bytes()
+    found = re.findall(rb"/FontFile2 (\d+) 0 R", content)
+    assert found
+    for number in found:
+        stream = re.search(
+            rb"\b%s 0 obj\n.*?stream\r?\n(.*?)\r?\nendstream" % number, content, re.S
+        )
+        font = zlib.decompress(stream[1])
+        assert font[:4] in (b"\0\1\0\0", b"true")
+        assert not {b"GSUB", b"GPOS"} & {font[12 + 16 * k :][:4] for k in range(font[5])}
+    assert subset.Options().drop_tables == before  # of other users of the library nothing changes
+
+
+def test_png_and_tiff_are_one_drawing(tmp_path):
+    paths = drawn(tmp_path, "figure_trend")
+    with Image.open(paths["png"]) as small, Image.open(paths["tiff"]) as large:
+        assert small.mode == large.mode == "RGB"
+        assert small.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+        assert large.info["dpi"] == pytest.approx((600, 600), abs=0.1)
+        assert small.tobytes() == large.reduce(2).tobytes()
 
 
 def inside(inner, outer, slack=0.01):

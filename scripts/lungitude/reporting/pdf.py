@@ -4,6 +4,7 @@ from functools import cache
 from xml.sax.saxutils import escape
 
 import matplotlib as mpl
+from reportlab import rl_config
 from reportlab.lib import colors
 from reportlab.lib.pagesizes import A4, landscape
 from reportlab.lib.styles import ParagraphStyle
@@ -44,6 +45,7 @@ def write(document, path):
     path : path
     """
     _fonts()
+    rl_config.useA85 = 0  # pictures as bytes: to spell them in letters takes half of the time
     with whole(path) as part:
         made = BaseDocTemplate(
             str(part),
