@@ -91,3 +91,16 @@ def test_a_file_that_vanished_is_told(folder, tmp_path):
     displays.write_manifest(tmp_path, entries)
     with pytest.raises(FileNotFoundError, match=r"clinical\.svg"):
         displays.read(tmp_path)
+
+
+def test_sections_of_one_kind_are_told_apart_by_their_titles():
+    shown = [
+        {"id": "table_models", "title": "All models"},
+        {"id": "lung", "kind": "figure_trend", "title": "Lungs by visit"},
+        {"id": "heart", "kind": "figure_trend", "title": "Heart by visit"},
+    ]
+    assert displays.headings(shown) == {
+        "table_models": "Models",
+        "lung": "Lungs by visit",
+        "heart": "Heart by visit",
+    }

@@ -105,6 +105,18 @@ def of_plan(plan):
     ]
 
 
+def headings(shown):
+    """Return what the section of each display is called, by its id.
+
+    Its kind says it; of several displays of one kind, their titles do.
+    """
+    kinds = [kind_of(display) for display in shown]
+    return {
+        display["id"]: KINDS[kind] if kinds.count(kind) == 1 else display["title"]
+        for display, kind in zip(shown, kinds, strict=True)
+    }
+
+
 def files(display):
     """Return the names of the files of a display by suffix."""
     group = kind_of(display).partition("_")[0]

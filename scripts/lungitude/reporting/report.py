@@ -78,7 +78,9 @@ def build(
         The page.
     """
     empty = results.empty
-    shown = [_shown(piece) for piece in pieces if not piece["left_out"]]
+    made = [piece for piece in pieces if not piece["left_out"]]
+    headings = displays.headings([piece["display"] for piece in made])
+    shown = [_shown(piece, headings) for piece in made]
     page = pages.render(
         "report.html.j2",
         trial=context.trial,
@@ -103,7 +105,7 @@ def build(
     return page.replace(lineage.PLACE, lineage.PLACE + lineage.embed(behind), 1)
 
 
-def _shown(piece):
+def _shown(piece, headings):
     """Return what the page needs of a display that was made."""
     display = piece["display"]
     number, title = displays.title_number(display), display["title"]
@@ -119,7 +121,7 @@ def _shown(piece):
         "number": number,
         "title": title,
         "note": piece["caption"],
-        "heading": displays.KINDS[displays.kind_of(display)],
+        "heading": headings[display["id"]],
     }
 
 

@@ -208,7 +208,7 @@ def shells(frame, context, undone, folder):
     -------
     Shells
     """
-    pieces, left_out, drawings, headings, known = [], [], {}, {}, {}
+    pieces, shown, left_out, drawings, known = [], [], [], {}, {}
     quiet = neutral(frame)
     for display in displays.of_plan(context.plan):
         own = replace(context, p_style=display.get("style") or "csr")
@@ -229,7 +229,7 @@ def shells(frame, context, undone, folder):
             left_out.append((display["title"], (said or [str(reason)])[0]))
             logging.getLogger(__name__).info("%s: left out, %s", display["id"], left_out[-1][1])
             continue
-        headings[display["id"]] = displays.KINDS[kind]
+        shown.append(display)
     made = document.Document(
         title=context.trial["title"],
         stratum=f"{HEADER}. {context.stratum['label']}",
@@ -243,7 +243,7 @@ def shells(frame, context, undone, folder):
         left_out=tuple(left_out),
         provenance="; ".join(f"{k} {str(v)[:16]}" for k, v in context.provenance.items()),
     )
-    return Shells(made, drawings, headings)
+    return Shells(made, drawings, displays.headings(shown))
 
 
 class Looked:
