@@ -495,10 +495,11 @@ def test_disposition():
         trial.strata,
         {"parameter": "FEV1", "visit": "Week 12"},
     )
-    assert set(table["STAT"]) == {"n"}
-    keys = {"STRATUM": "all", "GROUP": "EG"}
+    assert set(table["STAT"]) == {"n", "pct"}
+    keys = {"STRATUM": "all", "GROUP": "EG", "STAT": "n"}
     expected = {
         ("", "randomised"): 40,
+        ("", "set:ITT"): 40,
         ("", "discontinued"): 2,
         ("", "discontinued:Moved"): 2,
         ("", "discontinued:Died"): 0,
@@ -515,10 +516,18 @@ def test_disposition():
     }
     for (visit, level), count in expected.items():
         assert value(table, AVISIT=visit, LEVEL=level, **keys) == count, (visit, level)
+    keys["STAT"] = "pct"
+    assert value(table, LEVEL="completed", **keys) == 95.0
+    assert value(table, LEVEL="discontinued:Died", **keys) == 0.0
+    assert pick(table, LEVEL="randomised", STAT="pct").empty  # it would be 100 everywhere
+    assert not set(pick(table, STAT="pct")["AVISIT"]) - {""}
+    per_protocol = pick(trial.adsl, TRT01P="EG", PPROTFL="Y")
+    found = value(table, STRATUM="all", GROUP="EG", STAT="n", LEVEL="set:PP")
+    assert found == len(per_protocol)
     total = pick(table, STRATUM="all", GROUP="TOTAL", LEVEL="scans_excluded")
     assert total["VALUE"].tolist() == [2]
     # strata add up to all
-    parts = pick(table, GROUP="TOTAL", LEVEL="completed").set_index("STRATUM")["VALUE"]
+    parts = pick(table, GROUP="TOTAL", LEVEL="completed", STAT="n").set_index("STRATUM")["VALUE"]
     assert parts["gold1"] + parts["gold2"] == parts["all"]
 
 

@@ -147,3 +147,20 @@ def test_reason_is_escaped_and_the_same_twice():
     assert "<b>moved" not in page
     assert any(row.label.text == "<b>moved</b>: abroad" for row in first.rows)
     assert table.to_page(made(frame=frame), fixture.context().trial) == page
+
+
+def test_analysis_sets_of_the_plan_stand_below_the_stages():
+    rows = []
+    for group, n in (("EG", 180), ("CG", 170), ("TOTAL", 350)):
+        builder = fixture.Builder("all", {"EG": 200, "CG": 200})
+        keys = {"GROUP": group, "LEVEL": "set:ITT"}
+        builder.add("disposition", "n", n, 200, **keys)
+        builder.add("disposition", "pct", n / 4 if group == "TOTAL" else n / 2, 200, **keys)
+        builder.add("disposition", "n", n, 200, GROUP=group, LEVEL="set:PP")  # not of the plan
+        rows += builder.rows
+    rendered = made(frame=with_rows(fixture.frame(), rows))
+    shown = texts(rendered)
+    assert shown["Intention to treat (ITT)"] == ["180 (90.0)", "170 (85.0)", "350 (87.5)"]
+    assert not any("PP" in label for label in shown)
+    labels = list(shown)
+    assert labels.index("Analysis sets") + 1 == labels.index("Intention to treat (ITT)")

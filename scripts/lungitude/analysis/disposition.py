@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 
+from lungitude.adam import FLAGS
 from lungitude.analysis.common import TOTAL, Cohort
 from lungitude.results import Rows
 
@@ -42,9 +43,11 @@ def disposition(
     Returns
     -------
     DataFrame
-        Results table of STAT n, N being the patients of the group. LEVEL without a visit:
-        randomised, discontinued, discontinued:<REASON>, completed, ongoing, analysed (has the
-        endpoint of the primary analysis; who of them is in its model is the N of that analysis).
+        Results table of STAT n, N being the patients of the group. LEVEL without a visit, with
+        STAT pct of the patients randomised: randomised (n alone), discontinued,
+        discontinued:<REASON>, completed, ongoing, set:<POPULATION> (in that analysis set), analysed
+        (has the endpoint of the primary analysis; who of them is in its model is the N of that
+        analysis).
         By visit: expected (randomised, not discontinued before
         the planned day, and due at the data cut; who came is expected), attended, and with scans
         scans_expected, scans_evaluable, scans_excluded, scans_excluded:<reason>.
@@ -57,6 +60,9 @@ def disposition(
         stages[f"discontinued:{reason}"] = stages["discontinued"] & (who["DCSREAS"] == reason)
     stages["completed"] = who["EOSSTT"] == "COMPLETED"
     stages["ongoing"] = who["EOSSTT"] == "ONGOING"
+    for name, column in FLAGS.items():
+        if column in who:
+            stages[f"set:{name}"] = who[column] == "Y"
     if primary:
         endpoint = cohort.response(
             primary["parameter"], primary["visit"], primary.get("response", "CHG")
@@ -71,8 +77,12 @@ def disposition(
             groups[TOTAL] = mask
         for (visit, level), count in counts.items():
             for group, member in groups.items():
+                values = {"n": count[member].sum()}
+                base = counts["", "randomised"][member].sum()
+                if not visit and level != "randomised" and base:
+                    values["pct"] = 100 * values["n"] / base
                 rows.add(
-                    {"n": count[member].sum()},
+                    values,
                     int(member.sum()),
                     visit=visit,
                     place=cohort.places.get(visit, ""),

@@ -12,7 +12,7 @@ from lungitude.reporting.table import (
 )
 
 METHOD = "disposition"
-REASON = "discontinued:"
+REASON, SET = "discontinued:", "set:"
 
 
 def build(results, context, display):
@@ -40,7 +40,7 @@ def build(results, context, display):
     if not results.empty:
         results.of(METHOD)
         analysed = _analysed(results, context, marks)
-        rows = [*_stages(results, context, marks), *analysed]
+        rows = [*_stages(results, context, marks), *_sets(results, context, marks), *analysed]
         if len(analysed) > 1:
             methods.append(context.plan["primary"]["method"])
     return Table.of(
@@ -116,6 +116,22 @@ def _stages(results, context, marks):
     rows.append(row("Discontinued", "discontinued", "group"))
     rows += [row(reason_of(level), level, indent=1) for level in results.levels(METHOD, REASON)]
     return rows
+
+
+def _sets(results, context, marks):
+    """Rows of the analysis sets of the plan."""
+    sets = context.plan.get("populations") or {}
+    known = results.levels(METHOD, SET)
+    rows = [
+        Row(
+            cell(f"{sets[name].get('label', name)} ({name})"),
+            count_cells(results, context, f"{SET}{name}", marks),
+            indent=1,
+        )
+        for name in sets
+        if f"{SET}{name}" in known
+    ]
+    return [Row(cell("Analysis sets"), kind="group"), *rows] if rows else []
 
 
 def _analysed(results, context, marks):
