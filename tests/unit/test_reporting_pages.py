@@ -164,6 +164,26 @@ def test_methods_name_models_families_and_versions():
     assert "mixed model uses" not in text  # it has no model line here
 
 
+def test_methods_name_each_limit_of_an_analysis_set():
+    sets = {
+        "ITT": {"label": "Intention to treat", "rule": "randomised"},
+        "PP": {
+            "label": "Per protocol",
+            "rule": "completers",
+            "no_events": ["relapse", "surgery"],
+            "require": [{"param": "VO2MAX", "visit": "Week 12"}],
+            "adherence_pct": 80,
+        },
+    }
+    plan = {**fixture.plan(), "populations": sets}
+    text = " ".join(methods.paragraphs(fixture.context(plan=plan), {}, {}))
+    assert "Intention to treat (ITT): all randomised patients; Per protocol (PP): " in text
+    assert (
+        " without relapse or surgery and with Peak oxygen uptake at Week 12 and with at least 80% "
+        "of their planned sessions attended."
+    ) in text
+
+
 def test_methods_name_every_analysis_of_the_plan():
     analyses = {
         "within_arm": {"method": "t", "adjust": "bh"},

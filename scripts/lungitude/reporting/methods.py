@@ -44,14 +44,19 @@ def _populations(context):
     for name, population in (context.plan.get("populations") or {}).items():
         rule = str(population.get("rule", ""))
         text = f"{population.get('label', name)} ({name}): {RULES.get(rule, rule)}"
+        limits = []
         if population.get("no_events"):
-            text += f" without {listed(population['no_events'], 'or')}"
+            limits.append(f"without {listed(population['no_events'], 'or')}")
         if population.get("require"):
             needed = [
                 f"{context.label(item['param'])} at {item['visit']}"
                 for item in population["require"]
             ]
-            text += f"{' and' if population.get('no_events') else ''} with {listed(needed)}"
+            limits.append(f"with {listed(needed)}")
+        if population.get("adherence_pct") is not None:
+            share = f"{population['adherence_pct']:g}%"
+            limits.append(f"with at least {share} of their planned sessions attended")
+        text = " ".join(filter(None, [text, " and ".join(limits)]))
         said.append(text)
     return f"Analysis sets. {'; '.join(said)}." if said else ""
 
