@@ -13,7 +13,7 @@ from lungitude import network_study as study
 from lungitude.provenance import digest_of
 from lungitude.reporting import figure as fig
 from lungitude.reporting import results as lookup
-from lungitude.reporting.figure_sensitivity import page, place, write_parts
+from lungitude.reporting.drawing import page, place, write_parts
 from lungitude.reporting.pages import minus
 from lungitude.reporting.results import Absent
 

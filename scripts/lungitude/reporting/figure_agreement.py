@@ -11,8 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from lungitude.reporting import figure as fig
 from lungitude.reporting import format as text
 from lungitude.reporting import results as lookup
-from lungitude.reporting.figure_sensitivity import page, place, width_of, write_parts
-from lungitude.reporting.figure_trends_grades import plain
+from lungitude.reporting.drawing import page, place, plain, width_of, write_parts
 from lungitude.reporting.pages import minus
 from lungitude.reporting.results import Absent, Part
 

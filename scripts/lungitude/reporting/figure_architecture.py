@@ -12,7 +12,7 @@ from matplotlib.patches import FancyBboxPatch
 from lungitude import network_study as study
 from lungitude.reporting import figure as fig
 from lungitude.reporting import results as lookup
-from lungitude.reporting.figure_sensitivity import page, width_of, write_parts
+from lungitude.reporting.drawing import page, width_of, write_parts
 from lungitude.reporting.results import Absent, Part
 
 METHOD = "network_architecture"

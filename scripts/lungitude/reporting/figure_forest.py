@@ -242,6 +242,14 @@ def caption(results, context, display):
         "the interaction of arm and factor. Interaction p: F test, not adjusted for multiple "
         "testing. n, patients of the model by arm."
     ]
+    said += marks_said(context, shown)
+    said += [f"{text.NOT_ESTIMATED}, {why}." for why in _reasons(results, shown)]
+    return " ".join([*said, context.population_line(METHOD)])
+
+
+def marks_said(context, shown):
+    """Say what the dashed line, arrowheads and the grey band are, where panels have them."""
+    said = []
     if len(context.comparisons) == 1:
         said.append("Dashed line: effect in all patients.")
     if any(_cut(panel, e) for panel in shown for line in panel.lines for e in line.estimates):
@@ -253,8 +261,7 @@ def caption(results, context, display):
             "patient lie. It is the error of single measurements; that of the difference of "
             "means is in its interval."
         )
-    said += [f"{text.NOT_ESTIMATED}, {why}." for why in _reasons(results, shown)]
-    return " ".join([*said, context.population_line(METHOD)])
+    return said
 
 
 def _reasons(results, shown):

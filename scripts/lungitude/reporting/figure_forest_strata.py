@@ -8,7 +8,7 @@ import pandas as pd
 
 from lungitude.reporting import figure as fig
 from lungitude.reporting import figure_forest as forest
-from lungitude.reporting.figure_sensitivity import why_not_estimated
+from lungitude.reporting.drawing import why_not_estimated
 from lungitude.reporting.figure_trend import parameters
 from lungitude.reporting.figure_trends_grades import factor_of
 from lungitude.reporting.format import analysis_name
@@ -184,28 +184,9 @@ def caption(results, context, display):
             f"Interaction p: F test of arm by {factor} in all patients, by the {source}; not "
             "adjusted for multiple testing."
         )
-    if len(context.comparisons) == 1:
-        said.append("Dashed line: effect in all patients.")
-    shown = forest.panels(view, context, asked(view, display))
-    if any(_beyond(panel, e) for panel in shown for one in panel.lines for e in one.estimates):
-        said.append("An arrowhead: the interval goes on beyond the axis.")
-    if any(panel.noise for panel in shown):
-        said.append(
-            "Grey band: no effect plus and minus the repeatability coefficient of the agreement "
-            "analysis, within which 95% of differences between two measurements of the same "
-            "patient lie. It is the error of single measurements; that of the difference of "
-            "means is in its interval."
-        )
+    said += forest.marks_said(context, forest.panels(view, context, asked(view, display)))
     why = why_not_estimated([*view.estimates(), *view.tests()])
     return " ".join(filter(None, [*said, why, line]))
-
-
-def _beyond(panel, estimate):
-    """Tell whether an interval goes on beyond the axis."""
-    if estimate.interval is None:
-        return False
-    low, high = estimate.interval
-    return low < panel.limits[0] or high > panel.limits[1]
 
 
 def asked(view, display):

@@ -11,10 +11,10 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullForm
 
 from lungitude.reporting import figure as fig
 from lungitude.reporting import results as lookup
+from lungitude.reporting.drawing import page, place, plain, style_of, width_of, write_parts
 from lungitude.reporting.figure_forest import noise
-from lungitude.reporting.figure_sensitivity import page, place, width_of, write_parts
 from lungitude.reporting.figure_trend import parameters, positions
-from lungitude.reporting.figure_trends_grades import EDGE, plain, style_of, tick_texts
+from lungitude.reporting.figure_trends_grades import EDGE, tick_texts
 from lungitude.reporting.format import analysis_name
 from lungitude.reporting.pages import minus
 from lungitude.reporting.results import Part

@@ -11,7 +11,7 @@ import numpy as np
 
 from lungitude.reporting import figure as fig
 from lungitude.reporting import results as lookup
-from lungitude.reporting.figure_sensitivity import page, width_of, write_parts
+from lungitude.reporting.drawing import page, width_of, write_parts
 from lungitude.reporting.figure_trend import parameters
 from lungitude.reporting.format import NOT_APPLICABLE
 from lungitude.reporting.pages import minus

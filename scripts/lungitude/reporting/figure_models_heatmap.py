@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from lungitude import network_study as study
 from lungitude.reporting import figure as fig
 from lungitude.reporting import results as lookup
-from lungitude.reporting.figure_sensitivity import page, width_of, write_parts
+from lungitude.reporting.drawing import page, width_of, write_parts
 from lungitude.reporting.pages import minus
 from lungitude.reporting.results import Absent, Part
 from lungitude.reporting.table_network_accuracy import PATIENTS, domains

@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 from lungitude import network_study as study
 from lungitude.reporting import figure as fig
 from lungitude.reporting import results as lookup
-from lungitude.reporting.figure_sensitivity import page, place, width_of, write_parts
+from lungitude.reporting.drawing import page, place, style_of, width_of, write_parts
 from lungitude.reporting.results import Absent, Part
 from lungitude.reporting.table_network_accuracy import PATIENTS, domains
 from lungitude.reporting.table_segmentation_accuracy import models
@@ -146,15 +146,7 @@ def _estimate(plot, results, task, score, model, domain, index, y):
 
 
 def _marker(index):
-    colour = fig.COLOURS[index % len(fig.COLOURS)]
-    return {
-        "linestyle": "none",
-        "marker": fig.MARKERS[index % len(fig.MARKERS)],
-        "markersize": 3.4,
-        "color": colour,
-        "markerfacecolor": "white" if index % 2 else colour,
-        "markeredgewidth": 0.9,
-    }
+    return {**style_of(index), "linestyle": "none", "markersize": 3.4}
 
 
 def _legend(axes, results, shown, height):

@@ -11,14 +11,8 @@ from matplotlib.ticker import MaxNLocator
 
 from lungitude.reporting import figure as fig
 from lungitude.reporting import results as lookup
-from lungitude.reporting.figure_sensitivity import (
-    page,
-    place,
-    ticks,
-    why_not_estimated,
-    width_of,
-    write_parts,
-)
+from lungitude.reporting.drawing import page, place, why_not_estimated, width_of, write_parts
+from lungitude.reporting.figure_sensitivity import ticks
 from lungitude.reporting.pages import minus
 from lungitude.reporting.results import Absent, Number, Part
 from lungitude.reporting.table_primary import effect_decimals

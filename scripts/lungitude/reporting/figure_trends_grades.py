@@ -12,9 +12,11 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullForm
 
 from lungitude.reporting import figure as fig
 from lungitude.reporting import results as lookup
-from lungitude.reporting.figure_sensitivity import (
+from lungitude.reporting.drawing import (
     page,
     place,
+    plain,
+    style_of,
     why_not_estimated,
     width_of,
     write_parts,
@@ -220,23 +222,6 @@ def draw(results, context, display):
     grid.draw(figure)
     fig.synthetic_line(figure, context, grid.height)
     return figure
-
-
-def style_of(index):
-    """Colour, marker, line and fill of an arm, by its place."""
-    colour = fig.COLOURS[index % len(fig.COLOURS)]
-    return {
-        "color": colour,
-        "marker": fig.MARKERS[index % len(fig.MARKERS)],
-        "linestyle": fig.LINES[index % len(fig.LINES)],
-        "markerfacecolor": "white" if index % 2 else colour,
-        "markeredgewidth": 0.9,
-    }
-
-
-def plain(value, _=None):
-    """Write the number of a tick: never with a factor that stands elsewhere on the axis."""
-    return minus(f"{value:.6g}")
 
 
 def tick_texts(places, width, points=SMALL, edge=EDGE, outside=GAP / 2):
