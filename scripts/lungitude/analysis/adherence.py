@@ -51,9 +51,7 @@ def adherence(adsl, adex, section, arms, visits, strata=(), quantiles="averaged_
     asked = [code for code in cohort.arms if planned[cohort.arm == code].any()]
     counted = _counted(values, planned, section.get("limits_pct", [80]))
     for stratum, _, mask in cohort.strata():
-        groups = {code: mask & (cohort.arm == code) for code in cohort.arms}
-        if len(cohort.arms) > 1 and asked == cohort.arms:
-            groups[TOTAL] = mask
+        groups = cohort.groups(mask, total=asked == cohort.arms)
         for group, member in groups.items():
             keys = {"stratum": stratum, "group": group}
             described = group == TOTAL or group in asked

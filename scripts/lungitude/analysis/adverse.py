@@ -5,7 +5,7 @@ import pandas as pd
 
 from lungitude import results
 from lungitude.analysis.adherence import add_share
-from lungitude.analysis.common import TOTAL, Cohort
+from lungitude.analysis.common import Cohort
 from lungitude.results import Rows
 
 METHOD = "adverse"
@@ -65,9 +65,7 @@ def adverse(adsl, adae, section, arms, visits, strata=()):
     patient = place[events.loc[emergent, "USUBJID"]].to_numpy(dtype=int)
     before = place[early["USUBJID"]].to_numpy(dtype=int)
     for stratum, _, mask in cohort.strata():
-        groups = {code: mask & (cohort.arm == code) for code in cohort.arms}
-        if len(cohort.arms) > 1:
-            groups[TOTAL] = mask
+        groups = cohort.groups(mask)
         for level, flag in {**levels, **_sorted(terms, patient, mask)}.items():
             hit = (before if level == "not_emergent" else patient)[flag]
             for group, member in groups.items():

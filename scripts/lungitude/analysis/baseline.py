@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from lungitude.analysis.common import ARM, TOTAL, Cohort, patients, why_not
+from lungitude.analysis.common import ARM, Cohort, patients, why_not
 from lungitude.analysis.describe import summary
 from lungitude.results import Rows
 
@@ -81,9 +81,7 @@ def baseline(
         {factor["column"]: "category" for factor in strata if factor["column"] not in items}
     )
     for stratum, _, mask in cohort.strata():
-        groups = {code: mask & (cohort.arm == code) for code in cohort.arms}
-        if len(cohort.arms) > 1:
-            groups[TOTAL] = mask
+        groups = cohort.groups(mask)
         for name, kind in items.items():
             column = cohort.patients[name]
             for group, member in groups.items():

@@ -119,6 +119,11 @@ class Cohort:
             for level in factor["levels"]:
                 yield level["path"], factor["column"], values == str(level["value"])
 
+    def groups(self, mask, total=True):
+        """Return masks of the patients of a stratum by arm, and of several arms together."""
+        found = {code: mask & (self.arm == code) for code in self.arms}
+        return {**found, TOTAL: mask} if total and len(self.arms) > 1 else found
+
     def value(self, param, visit, transform="none"):
         """AVAL of a parameter at a visit on the scale of the analysis, NaN where missing."""
         raw = self.measured.get((param, visit))

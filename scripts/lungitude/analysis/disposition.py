@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lungitude.adam import FLAGS
-from lungitude.analysis.common import TOTAL, Cohort
+from lungitude.analysis.common import Cohort
 from lungitude.results import Rows
 
 METHOD = "disposition"
@@ -72,9 +72,7 @@ def disposition(
     for visit in visits:
         counts.update(_of_visit(cohort, visit, scans, data_cut))
     for stratum, _, mask in cohort.strata():
-        groups = {code: mask & (cohort.arm == code) for code in cohort.arms}
-        if len(cohort.arms) > 1:
-            groups[TOTAL] = mask
+        groups = cohort.groups(mask)
         for (visit, level), count in counts.items():
             for group, member in groups.items():
                 values = {"n": count[member].sum()}
