@@ -65,6 +65,11 @@ def _names(trial):
                 yield [*keys, kind], WORDS.get(kind, "parameter"), item, names
         for item in _listed(section, "strata"):
             yield [*keys, "strata"], "stratum", item, strata
+        for population, items in (section.get("also_in") or {}).items():
+            keys_of = [*keys, "also_in", population]
+            yield keys_of, "population", population, populations
+            for item in _listed({"parameters": items}, "parameters"):
+                yield keys_of, "parameter", item, known["parameters"]
         if "population" in section:
             yield [*keys, "population"], "population", section["population"], populations
         if "analysis" in section:
@@ -191,6 +196,12 @@ def _uncomputed(trial, document):
 def _contradictions(trial, document):
     """Yield the choices that exclude each other."""
     plan, analyses = trial.plan, trial.plan["analyses"]
+    for name, section in analyses.items():
+        if section.get("population") in (section.get("also_in") or {}):
+            text = (
+                f"'also_in' names '{section['population']}', the analysis set of '{name}' itself; "
+            )
+            yield document.problem(["analyses", name, "also_in"], text + "delete it there")
     section = analyses.get("mmrm", {})
     for item in section.get("by_visit", ()):
         if item not in section.get("covariates", ()):

@@ -130,22 +130,29 @@ def validate(table):
     return table
 
 
-def gather(tables, families=()):
+def gather(tables, families=(), populations=None):
     """Join the tables of all methods, add the rows of adjusted p values, and sort.
 
-    Rows are sorted by METHOD and ANALYSISID; within an analysis they keep their order, which is
-    that of the plan (arms, levels), and adjusted p values come last.
+    Families and populations are those of `adjust_families`. Rows are sorted by METHOD and
+    ANALYSISID; within an analysis they keep their order, which is that of the plan (arms, levels),
+    and adjusted p values come last.
     """
     parts = [table for table in tables if len(table)]
     joined = pd.concat(parts, ignore_index=True) if parts else empty()
     joined = validate(joined)
-    adjusted = adjust_families(joined, families)
+    adjusted = adjust_families(joined, families, populations)
     if len(adjusted):
         joined = validate(pd.concat([joined, adjusted], ignore_index=True))
     return joined.sort_values(["METHOD", "ANALYSISID"], kind="stable", ignore_index=True)
 
 
-def adjust_families(table, families):
+def planned_populations(plan):
+    """Return the analysis set of each analysis of a plan that has one, by METHOD."""
+    sections = (plan.get("analyses") or {}).items()
+    return {name: part["population"] for name, part in sections if (part or {}).get("population")}
+
+
+def adjust_families(table, families, populations=None):
     """Rows of STAT ``p_adj`` for the declared families of hypotheses.
 
     Parameters
@@ -158,6 +165,9 @@ def adjust_families(table, families):
         transitions (from, to, share); fixed_sequence tests in the order of parameters, then visits;
         optional strata: ``all`` (default: the analyses of all patients), ``each`` (every stratum
         is a family of its own, FAMILY ``id.stratum``) or a list of strata in one family.
+    populations : dict of str to str, optional
+        By METHOD the analysis set whose p values are adjusted; those of other sets are not tests of
+        a family. All if absent.
 
     Returns
     -------
@@ -184,6 +194,8 @@ def adjust_families(table, families):
             & table["PARAMCD"].isin(family["parameters"])
             & table["AVISIT"].isin(family["visits"])
         ]
+        own = (populations or {}).get(family["analysis"])
+        rows = rows if own is None else rows.loc[rows["POPULATION"] == own]
         strata = family.get("strata", "all")
         planned = len(family["parameters"]) * len(family["visits"])
         planned *= max(1, rows["COMPARISON"].nunique())

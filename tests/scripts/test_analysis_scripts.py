@@ -169,6 +169,7 @@ def analyse(folder, events=True):
     plans = {method: {"population": "ITT", **PLANS.get(method, {})} for method in METHODS}
     for method in ("ancova", "mixed_model", "mmrm", "imputation"):
         plans[method]["covariates"] = ["BASE", "GENE"]
+    plans["ancova"]["also_in"] = plans["mmrm"]["also_in"] = {"SAF": ["FVC"]}
     for method in METHODS:
         run(
             f"analyse_{method}",
@@ -188,6 +189,7 @@ def analyse(folder, events=True):
         [folder / f"{m}.parquet" for m in METHODS],
         {"results": "results.parquet", "results_tsv": "results.tsv", "plan": "plan.yaml"},
         plan={
+            "analyses": plans,
             "families": [
                 {
                     "id": "all",
@@ -196,7 +198,7 @@ def analyse(folder, events=True):
                     "parameters": ["FEV1", "FVC"],
                     "visits": ["Week 6", "Week 12"],
                 }
-            ]
+            ],
         },
     )
     return folder
@@ -214,6 +216,20 @@ def test_every_method_has_results(made):
     adjusted = table.loc[(table["STAT"] == "p_adj") & (table["METHOD"] == "ancova")]
     assert len(adjusted) == 4
     assert set(adjusted["NOTE"]) == {"bh, 4 tests"}
+
+
+def test_another_set_has_rows_of_its_own_that_no_family_adjusts(made):
+    table = pd.read_parquet(made / "results.parquet")
+    assert set(table.loc[table["POPULATION"] == "SAF", "METHOD"]) == {"ancova", "mmrm"}
+    others = table.loc[table["POPULATION"] == "SAF"]
+    assert set(others["PARAMCD"]) == {"FVC"}
+    assert others["ANALYSISID"].str.endswith(".SAF").all()
+    assert "p_adj" not in set(others["STAT"])
+    # Here the safety set has the patients of the other: each number stands twice.
+    own = table.loc[table["ANALYSISID"].isin(others["ANALYSISID"].str.removesuffix(".SAF"))]
+    own = own.loc[own["STAT"] != "p_adj"]
+    assert own["VALUE"].equals(others.set_axis(own.index)["VALUE"])
+    assert own["N"].equals(others.set_axis(own.index)["N"])
 
 
 def test_identifiers_stay_text(made):

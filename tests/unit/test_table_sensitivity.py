@@ -1,12 +1,13 @@
 """The table of sensitivity analyses: its rows, their numbers, and trials that have few of them."""
 
+import pandas as pd
 import pytest
 from unit import reporting_fixture as fixture
 from unit import sensitivity_fixture as extra
 
 from lungitude.reporting import format as text
 from lungitude.reporting import table, table_sensitivity
-from lungitude.reporting.results import Absent
+from lungitude.reporting.results import Absent, Results
 
 DISPLAY = {"id": "sensitivity", "number": "14.2.6", "title": "Analyses of the primary endpoint"}
 
@@ -29,6 +30,28 @@ def test_primary_analysis_stands_first_and_each_strategy_is_a_row():
         ("Imputation", "missing at random"),
         ("Imputation", "jump to reference"),
     ]
+
+
+def test_other_sets_follow_with_numbers_and_addresses_of_their_own():
+    plan, frame = extra.plan(), extra.frame()
+    plan["populations"]["PP"] = {"label": "Per protocol", "rule": "completers"}
+    plan["analyses"]["mmrm"]["also_in"] = {"PP": ["VO2MAX"]}
+    others = frame.loc[frame["METHOD"] == "mmrm"].assign(POPULATION="PP")
+    others = others.assign(ANALYSISID=others["ANALYSISID"] + ".PP")
+    others["VALUE"] += others["STAT"].isin(["estimate", "ci_low", "ci_high"])
+    frame = pd.concat([frame, others], ignore_index=True)
+    found = Results(frame, "all", plan)
+    rendered = table_sensitivity.build(found, extra.context(plan=plan), DISPLAY)
+    rows = data(rendered)
+    assert [row.cells[0].text for row in rows] == ["ITT"] * 5 + ["PP"]
+    assert rows[-1].label.text == "MMRM"
+    shown, own = (
+        next(part for part in row.cells[3].parts if part.address) for row in (rows[-1], rows[2])
+    )
+    assert ".PP|" in shown.address
+    assert float(shown.text) == pytest.approx(float(own.text) + 1)
+    # A page knows the rows of all sets, so that each printed number can be looked up.
+    assert len(found.known) > len(found.rows)
 
 
 def test_another_primary_method_leads_and_is_marked():

@@ -285,6 +285,18 @@ SLIPS = {
         lambda f: edit_yaml(f / "plan.yaml", lambda p: p["primary"].update(visit="Baseline")),
         "visit 'Baseline' is not after the baseline, so there is no change; name a later visit",
     ),
+    "another set that is the analysis's own": (
+        lambda f: edit_yaml(
+            f / "plan.yaml", lambda p: p["analyses"]["ancova"].update(also_in={"ITT": "all"})
+        ),
+        "'also_in' names 'ITT', the analysis set of 'ancova' itself; delete it there",
+    ),
+    "another set of an unknown parameter": (
+        lambda f: edit_yaml(
+            f / "plan.yaml", lambda p: p["analyses"]["ancova"].update(also_in={"PP": ["VO2"]})
+        ),
+        "parameter 'VO2' is unknown; ",
+    ),
     "a set that is not defined": (
         lambda f: edit_yaml(f / "plan.yaml", lambda p: p["populations"].pop("ITT")),
         "population 'ITT' is unknown; known: SAF, PP",

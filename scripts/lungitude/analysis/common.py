@@ -32,18 +32,36 @@ def run(job, analyse, *options):
         Choices of the plan that the analysis takes: ``confidence``, ``quantiles``.
     """
     params = job.params
-    results = analyse(
-        tables.read_parquet(job.input.adsl),
-        [tables.read_parquet(job.input.adqct), tables.read_parquet(job.input.adfun)],
-        tables.read(job.input.parameters),
-        params.plan,
-        params.arms,
-        params.visits,
-        strata=params.strata,
-        characteristics=params.characteristics,
-        **{option: getattr(params, option) for option in options},
-    )
-    tables.write_parquet(results, job.output.results)
+    adsl = tables.read_parquet(job.input.adsl)
+    records = [tables.read_parquet(job.input.adqct), tables.read_parquet(job.input.adfun)]
+    found = []
+    for section in sections(params.plan):
+        found.append(
+            analyse(
+                adsl,
+                records,
+                tables.read(job.input.parameters),
+                section,
+                params.arms,
+                params.visits,
+                strata=params.strata,
+                characteristics=params.characteristics,
+                **{option: getattr(params, option) for option in options},
+            )
+        )
+        if section is not params.plan:
+            found[-1]["ANALYSISID"] += f".{section['population']}"
+    parts = [table for table in found if len(table)] or found[:1]
+    tables.write_parquet(pd.concat(parts, ignore_index=True), job.output.results)
+
+
+def sections(section):
+    """Return a section of the plan, and one for each other analysis set of its ``also_in``."""
+    others = section.get("also_in") or {}
+    return [section] + [
+        {**section, "population": population, "parameters": parameters}
+        for population, parameters in others.items()
+    ]
 
 
 class Cohort:

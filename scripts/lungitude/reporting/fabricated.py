@@ -84,7 +84,8 @@ def results_of(config, plan, parameters, reads=None, seed=SEED):
             except AttributeError as lacking:  # an input that is not invented here
                 logging.getLogger(__name__).info("%s: %s", method, lacking)
                 undone[method] = f"the analysis '{method}' needs data that a shell does not invent"
-        return results.gather(parts, plan.get("families")), undone
+        populations = results.planned_populations(plan)
+        return results.gather(parts, plan.get("families"), populations), undone
 
 
 def _run(script, inputs, outputs, params):

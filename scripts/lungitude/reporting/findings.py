@@ -494,9 +494,11 @@ def sensitivity(results, context):
             shown = [lookup.part(line.found, digits, rounding) for line in ends]
             span = [f": the {what} ranged from ", _series(shown, last=" to ")]
             span.append(" over the other analyses: ")
+        several = len({line.population for line in block.lines}) > 1
         items = [
             [
-                f"{text.analysis_name(line.method)} ({line.assumption}) ",
+                f"{text.analysis_name(line.method)} ({line.assumption}"
+                f"{', ' + line.population if several and line.population else ''}) ",
                 difference(context, code, line.found, (line.low, line.high), line.p, unit=not i),
             ]
             for i, line in enumerate(lines)

@@ -86,9 +86,11 @@ def of_page(body, results, context, subjects, records, scans, viewers=False):
 def _rows(results, context):
     """Return the rows that a page can show: the page of all patients also shows the strata."""
     if context.stratum["path"] != "all":
-        return results.rows
+        return results.known
     paths = [level["path"] for factor in context.strata for level in factor.get("levels", ())]
-    return pd.concat([results.rows, *(results.at(path).rows for path in paths)], ignore_index=True)
+    return pd.concat(
+        [results.known, *(results.at(path).known for path in paths)], ignore_index=True
+    )
 
 
 def _members(subjects, context):

@@ -115,9 +115,23 @@ def _models(context, models):
         verb = "use" if len(over_visits) > 1 else "uses"
         used += f"; {named} {verb} all visits with a value, as if values were missing at random"
     used = f" {used}." if "ancova" in models else ""
+    used += "".join(f" {line}" for line in _other_sets(context, models))
     imputed = _imputation(context) or "Missing values were not imputed."
     said.append(f"Intervals ({context.ci_label}) and p values are two-sided. {imputed}{used}")
     return "Models. " + " ".join(said)
+
+
+def _other_sets(context, models):
+    """Say which analyses were repeated in another analysis set."""
+    repeated = {}
+    for name in models:
+        for population in context.plan["analyses"].get(name, {}).get("also_in") or {}:
+            repeated.setdefault(population, []).append(f"the {analysis_name(name)}")
+    for population, names in repeated.items():
+        label = context.plan["populations"][population]["label"]
+        verb = "was" if len(names) == 1 else "were"
+        text = listed(names)
+        yield f"{text[:1].upper()}{text[1:]} {verb} repeated in the set {label} ({population})."
 
 
 STRATEGIES = {

@@ -62,6 +62,13 @@ class Results:
     individual : Individual, optional
         The values of the single patients of the stratum.
 
+    Attributes
+    ----------
+    rows : DataFrame
+        Rows of the stratum, of one analysis set each analysis.
+    known : DataFrame
+        Those of all analysis sets.
+
     Raises
     ------
     ValueError
@@ -80,6 +87,7 @@ class Results:
             method: self._population(method, set(found), population)
             for method, found in rows.groupby("METHOD")["POPULATION"]
         }
+        self.known = rows
         named = rows["METHOD"].map(wanted)
         kept = (named == "") | (rows["POPULATION"] == "") | (rows["POPULATION"] == named)
         self.rows = rows.loc[kept]
@@ -127,11 +135,17 @@ class Results:
 
     def at(self, stratum):
         """Return the `Results` of another stratum of the same table and population."""
-        if stratum == self.stratum:
-            return self
-        if stratum not in self._others:
-            self._others[stratum] = Results(self._whole, stratum, self.plan, self._population_asked)
-        return self._others[stratum]
+        return self if stratum == self.stratum else self._other(stratum, self._population_asked)
+
+    def among(self, population):
+        """Return the `Results` of the stratum that take this analysis set where it has rows."""
+        return self._other(self.stratum, population)
+
+    def _other(self, stratum, population):
+        key = (stratum, population)
+        if key not in self._others:
+            self._others[key] = Results(self._whole, stratum, self.plan, population)
+        return self._others[key]
 
     @property
     def individual(self):

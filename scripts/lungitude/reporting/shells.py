@@ -259,7 +259,7 @@ class Looked:
     def __init__(self, frame, context, population=None):
         self.results = Results(frame, context.stratum["path"], context.plan, population)
         self.rows = {}
-        for row in self.results.rows.to_dict("records"):
+        for row in self.results.known.to_dict("records"):
             self.rows["|".join(row[name] for name in ADDRESS).rstrip("|")] = row
 
 

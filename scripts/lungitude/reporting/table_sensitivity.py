@@ -1,7 +1,8 @@
 """The same endpoint by every analysis that estimated a difference between the arms.
 
-One block an endpoint (and a comparison, where there are several), one line an analysis: what it
-assumes of missing values, whom it has, the difference and its p. The primary analysis stands first.
+One block an endpoint (and a comparison, where there are several), one line an analysis in an
+analysis set: what it assumes of missing values, whom it has, the difference and its p. The primary
+analysis stands first, then the others in the sets that the plan names for them, then other sets.
 """
 
 from dataclasses import dataclass
@@ -150,8 +151,8 @@ def _lines(results, context, parameter, visit, comparison):
     # A stable sort: the primary method first, the others in their order.
     methods = sorted(METHODS, key=lambda method: method != primary["method"])
     lines = []
-    for method in methods:
-        rows = results.where(
+    for found, method in _by_set(results, context, methods):
+        rows = found.where(
             METHOD=method,
             PARAMCD=parameter,
             AVISIT=visit,
@@ -164,14 +165,25 @@ def _lines(results, context, parameter, visit, comparison):
                 continue
             lines.append(
                 _line(
-                    results,
+                    found,
                     context,
                     (method, parameter, visit, comparison, level),
                     row["POPULATION"],
-                    planned and method == primary["method"],
+                    planned and found is results and method == primary["method"],
                 )
             )
     return lines
+
+
+def _by_set(results, context, methods):
+    """Yield the results in which each analysis is looked up: of its own set, then of the others."""
+    for method in methods:
+        yield results, method
+    analyses = context.plan.get("analyses", {})
+    for population in context.plan.get("populations") or {}:
+        for method in methods:
+            if population in (analyses.get(method, {}).get("also_in") or {}):
+                yield results.among(population), method
 
 
 def _line(results, context, key, population, primary):
