@@ -7,7 +7,6 @@ width of its columns, and refused where its text does not fit.
 
 import contextlib
 import functools
-import io
 import re
 from xml.sax.saxutils import unescape
 
@@ -264,10 +263,15 @@ def save(figure, paths, title):
 
 def _pixels(figure, dpi):
     """Draw a figure as pixels: one layer without transparency, as journals ask for."""
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="tiff", dpi=dpi)
-    with Image.open(drawn) as image:
-        return image.convert("RGB")
+    usual = figure.dpi
+    try:
+        figure.dpi = dpi
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        # Drawn on white, so that nothing shines through: the transparency can go as it is.
+        return Image.fromarray(np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[:, :, :3]))
+    finally:
+        figure.dpi = usual
 
 
 @contextlib.contextmanager
