@@ -2,6 +2,7 @@
 
 import json
 import re
+import zlib
 
 import pytest
 from PIL import Image
@@ -104,3 +105,48 @@ def test_sections_of_one_kind_are_told_apart_by_their_titles():
         "lung": "Lungs by visit",
         "heart": "Heart by visit",
     }
+
+
+def test_files_for_print_are_those_that_the_plan_asks_for():
+    plan = {"displays": [{"id": "figure_flow"}, {"id": "figure_forest", "print_files": ["tiff"]}]}
+    of = lambda plan: [set(displays.files(one)) for one in displays.of_plan(plan)]  # noqa: E731
+    assert of(plan) == [{"svg", "png", "pdf", "tiff"}, {"svg", "png", "tiff"}]
+    assert of({**plan, "print_files": []}) == [{"svg", "png"}, {"svg", "png", "tiff"}]
+    # Tables have no files for print.
+    assert of({"displays": [{"id": "table_models"}], "print_files": []}) == [
+        {"html", "tsv", "json"}
+    ]
+
+
+def test_a_picture_of_its_own_is_as_large_as_one_beside_a_tiff(tmp_path):
+    from lungitude.reporting import figure
+
+    sizes = []
+    for wanted in (("png",), ("png", "tiff")):
+        drawn = figure.notice("Nothing to show.", "A title")
+        figure.save(drawn, {suffix: tmp_path / f"{len(wanted)}.{suffix}" for suffix in wanted}, "A")
+        with Image.open(tmp_path / f"{len(wanted)}.png") as picture:
+            sizes.append((picture.size, picture.mode, picture.info["dpi"]))
+    (alone, *more), (beside, *same) = sizes
+    assert more == same
+    assert alone == pytest.approx(beside, abs=1)  # half of an odd number of pixels
+
+
+def test_a_pdf_has_its_letters_whatever_was_drawn_before(tmp_path):
+    """Fonts are cut once a process; letters beyond the usual ones are there all the same."""
+    from lungitude.reporting import figure
+
+    def made(name, text):
+        figure.save(figure.notice(text, "A title"), {"pdf": tmp_path / name}, "A")
+        return (tmp_path / name).read_bytes()
+
+    def letters(content):
+        streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", content, flags=re.S)
+        maps = [zlib.decompress(one) for one in streams]
+        return b" ".join(one for one in maps if b"beginbf" in one).lower()
+
+    first = made("one.pdf", "Breath 0.5 µm")
+    odd = letters(made("two.pdf", "Łódź"))
+    assert made("three.pdf", "Breath 0.5 µm") == first
+    assert b"<0141>" in odd  # Ł, which the usual letters lack
+    assert b"<0141>" not in letters(first)

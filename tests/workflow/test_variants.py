@@ -26,6 +26,7 @@ def few_parameters(folder):
     def plan(content):
         content["families"] = content["families"][:1]
         content["displays"][-1]["parameters"] = ["VO2MAX", "LAV950"]
+        content["print_files"] = []
 
     edit_yaml(folder / "plan.yaml", plan)
     for name in ("parameters", "measurements", "reads"):

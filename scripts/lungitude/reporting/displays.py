@@ -86,6 +86,7 @@ UNASKED = {
 }
 # What is written of each. The first is what a report shows.
 FORMATS = {"table": ("html", "tsv", "json"), "figure": ("svg", "pdf", "png", "tiff")}
+PRINT = ("pdf", "tiff")  # of a figure, where the plan does not say less
 MANIFEST = "displays.json"
 
 
@@ -96,10 +97,11 @@ def kind_of(display):
 
 def of_plan(plan):
     """Return the displays of a plan in their order, then those that it need not name."""
-    asked = list(plan.get("displays", []))
+    usual = {"print_files": list(plan.get("print_files", PRINT))}
+    asked = [{**usual, **display} for display in plan.get("displays", [])]
     kinds = {kind_of(display) for display in asked}
     return asked + [
-        {"id": kind, "kind": kind, "title": title}
+        {"id": kind, "kind": kind, "title": title, **usual}
         for kind, title in UNASKED.items()
         if kind not in kinds and any(name in plan.get("analyses", {}) for name in NEEDS[kind])
     ]
@@ -120,7 +122,9 @@ def headings(shown):
 def files(display):
     """Return the names of the files of a display by suffix."""
     group = kind_of(display).partition("_")[0]
-    return {suffix: f"{display['id']}.{suffix}" for suffix in FORMATS[group]}
+    unwanted = set(PRINT) - set(display.get("print_files", PRINT))
+    wanted = (suffix for suffix in FORMATS[group] if suffix not in unwanted)
+    return {suffix: f"{display['id']}.{suffix}" for suffix in wanted}
 
 
 def title_number(display):
