@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from lungitude import checks, summary, trial
+from lungitude import checks, starting, summary, trial
 
 
 def main(arguments=None):
@@ -16,6 +16,10 @@ def main(arguments=None):
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="say everything that is wrong with a trial folder")
     check.add_argument("trial", help="name under config/, or path of the folder or its config.yaml")
+    begin = commands.add_parser("init", help="write the folder of a trial, to be edited")
+    begin.add_argument("name", help="of the trial; its folder is config/<name>")
+    begin.add_argument("--from", dest="source", choices=starting.SOURCES, default="empty",
+                       help="trial whose folder is copied")  # fmt: skip
     tell = commands.add_parser("summary", help="say where a run's report is and what it left out")
     tell.add_argument("trial", help="the same")
     held = commands.add_parser("compare", help="say what changed between two runs, and why")
@@ -30,11 +34,30 @@ def main(arguments=None):
         "--stratum", action="append", help="path of a stratum, several times if wanted; all"
     )
     options = parser.parse_args(arguments)
+    if options.command == "init":
+        return begin_trial(options)
     if options.command == "compare":
         return compare_runs(options)
     if options.command == "shells":
         return write_shells(options)
     return {"check": check_trial, "summary": tell_summary}[options.command](options.trial)
+
+
+def begin_trial(options):
+    """Write a trial's folder and say what to do with it; return 0, or 1 where that can't be."""
+    try:
+        written = starting.begin(options.name, options.source)
+    except starting.StartError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(*written, sep="\n")
+    print(
+        "The folder runs as it is; its patients are invented. Put yours into the sheets, say in",
+        "config.yaml and plan.yaml what your trial is, delete 'synthetic: true', and ask",
+        f"lungitude check {options.name}",
+        sep="\n",
+    )
+    return 0
 
 
 def check_trial(name):

@@ -9,7 +9,7 @@ from helpers import ROOT, change_cell, edit_text, edit_yaml, problems_of
 from lungitude import trial
 
 
-@pytest.mark.parametrize("name", ["demo", "paper", "public"])
+@pytest.mark.parametrize("name", ["demo", "paper", "public", "empty"])
 def test_the_trials_of_the_project_are_valid(name):
     found = trial.load(ROOT / "config" / name / "config.yaml", root=ROOT)
     assert found.config["trial"] == name
