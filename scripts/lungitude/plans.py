@@ -202,6 +202,9 @@ def _contradictions(trial, document):
                 f"'also_in' names '{section['population']}', the analysis set of '{name}' itself; "
             )
             yield document.problem(["analyses", name, "also_in"], text + "delete it there")
+    if plan["primary"]["method"] == "within_arm" and len(trial.config["arms"]) > 1:
+        text = "'within_arm' compares no arms, and the trial has several; name a model, such as "
+        yield document.problem(["primary", "method"], text + "'ancova'")
     section = analyses.get("mmrm", {})
     for item in section.get("by_visit", ()):
         if item not in section.get("covariates", ()):

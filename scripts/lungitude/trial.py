@@ -237,7 +237,7 @@ def _sheet_problems(trial, given, unsure, root):
     measured = _measurement_rules(trial) if "parameters" not in unsure else []
     rules = {
         "subjects": [_same_but_case(trial.subjects)],
-        "randomisation": [*subject, _arm_rule(trial)],
+        "randomisation": [*subject, _arm_rule(trial), _one_arm_rule(trial.randomisation)],
         "scans": [*subject, *_scan_rules(trial, root)],
         "measurements": [*subject, _visit_rule(trial), *measured],
         "parameters": _parameter_rules(trial),
@@ -313,6 +313,25 @@ def _arm_rule(trial):
         return f"arm {shown(value)} is not among 'arms' of config.yaml; {remedy}"
 
     return Rule("ARM", lambda s: s.isin(arms), tell)
+
+
+def _one_arm_rule(frame):
+    """Refuse a patient of two arms: a slip, or a design that no analysis here is made for."""
+    first, turned = {}, set()
+    for index, name, arm in frame[["USUBJID", "ARM"]].dropna().itertuples():
+        known, _ = first.setdefault(name, (arm, index + 2))
+        if arm != known:
+            turned.add(index)
+
+    def tell(value, row):
+        known, line = first[row["USUBJID"]]
+        return (
+            f"{row['USUBJID']} has arm '{known}' in line {line} and '{value}' here, but a patient "
+            "has one arm: delete the wrong row; a crossover trial, whose patients take one arm "
+            "after the other, can't be analysed here"
+        )
+
+    return Rule("ARM", lambda s: ~s.index.to_series().isin(turned), tell)
 
 
 def _visit_rule(trial, imaging=False):

@@ -289,7 +289,7 @@ def test_one_arm_compares_nothing():
     table = fixture.frame()
     table = table[(table["COMPARISON"] == "") & table["GROUP"].isin(["", "EG"])]
     made, _ = told(arms=1, table=table)
-    assert made["Patients"].text.startswith("200 patients were randomised. The trial was completed")
+    assert made["Patients"].text.startswith("200 patients were enrolled. The trial was completed")
     assert "in this order" not in " ".join(finding.text for finding in made.values())
     for heading in ("Primary endpoint", "Imaging biomarkers", "Interaction"):
         assert heading not in made

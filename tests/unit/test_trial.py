@@ -139,6 +139,19 @@ def test_a_patient_twice_is_told_with_both_lines(tiny):
     )
 
 
+def test_a_crossover_is_refused(tiny):
+    path = tiny / "randomisation.tsv"
+    lines = path.read_text().splitlines()
+    subject, arm = lines[1].split("\t")
+    other = {"EG": "CG", "CG": "EG"}[arm]
+    path.write_text("\n".join([*lines, f"{subject}\t{other}"]) + "\n")
+    told = next(problem for problem in problems_of(tiny) if "column ARM" in problem)
+    assert told.startswith(
+        f"{path}, line {len(lines) + 1}, column ARM: {subject} has arm '{arm}' in "
+    )
+    assert "a crossover trial, whose patients take one arm after the other, can't be" in told
+
+
 def test_a_scan_that_is_not_there_is_told(drawn, tmp_path):
     folder = tmp_path / "tiny"
     shutil.copytree(drawn, folder)

@@ -53,6 +53,12 @@ COMMON = "(perhaps Latin-1 or Windows-1252); save the file as UTF-8"
 IN_QUOTES = "put it in quotes:"
 SMOKING = "levels:\n    Y: 'Yes'\n    N: 'No'\n  show:\n  - Y"
 
+
+def compare_nothing(plan):
+    plan["analyses"]["within_arm"] = {}
+    plan["primary"]["method"] = "within_arm"
+
+
 SLIPS = {
     # how a sheet is written
     "Latin-1": (
@@ -296,6 +302,10 @@ SLIPS = {
             f / "plan.yaml", lambda p: p["analyses"]["ancova"].update(also_in={"PP": ["VO2"]})
         ),
         "parameter 'VO2' is unknown; ",
+    ),
+    "a primary analysis that compares nothing": (
+        lambda f: edit_yaml(f / "plan.yaml", lambda p: compare_nothing(p)),
+        "'within_arm' compares no arms, and the trial has several; name a model, such as 'ancova'",
     ),
     "a set that is not defined": (
         lambda f: edit_yaml(f / "plan.yaml", lambda p: p["populations"].pop("ITT")),

@@ -1,6 +1,9 @@
 """Designs other than the demo's, run from tables to report."""
 
+import re
+
 import pandas as pd
+import yaml
 
 from helpers import edit_yaml, snakemake
 from lungitude import tables
@@ -18,6 +21,10 @@ def keep_patients(folder, subjects):
     for name in ("subjects", "randomisation", "measurements", "events", "reads"):
         frame = sheet(folder, name)
         save(frame[frame["USUBJID"].isin(subjects)], folder, name)
+
+
+def content_of(folder):
+    return yaml.safe_load((folder / "plan.yaml").read_text())
 
 
 def few_parameters(folder):
@@ -137,3 +144,35 @@ def test_an_empty_stratum_and_one_with_a_single_patient(tiny):
     rows = rows[rows["STAT"] != "model"]
     assert rows["VALUE"].isna().all()
     assert rows["NOTE"].ne("").all()
+
+
+def test_a_single_arm_has_descriptions_and_changes_within_patients(tiny):
+    edit_yaml(tiny / "config.yaml", lambda c: c.update(arms=[{"code": "ALL", "label": "Cohort"}]))
+    save(sheet(tiny, "randomisation").assign(ARM="ALL"), tiny, "randomisation")
+
+    def plan(content):
+        kept = ("disposition", "baseline", "describe", "agreement")
+        content["analyses"] = {name: content["analyses"][name] for name in kept}
+        content["analyses"]["within_arm"] = {"population": "ITT"}
+        content["primary"]["method"] = "within_arm"
+        content["families"] = []
+        kinds = (
+            "figure_flow",
+            "table_baseline",
+            "table_visits",
+            "table_within_arm",
+            "figure_trend",
+        )
+        content["displays"] = [{"id": kind, "title": kind} for kind in kinds]
+
+    edit_yaml(tiny / "plan.yaml", plan)
+    results, report = run(tiny)
+    assert set(results["METHOD"]) == {*content_of(tiny)["analyses"]}
+    changes = results[(results["METHOD"] == "within_arm") & (results["STAT"] == "estimate")]
+    assert set(changes["GROUP"]) == {"ALL"}
+    assert changes.loc[changes["STRATUM"] == "all", "VALUE"].notna().all()
+    page = (report / "all" / "report.html").read_text()
+    assert "Peak oxygen uptake changed from Baseline to Week 12 by" in page
+    assert "Mean changes of the patients with 95% CI" in page
+    assert "enrolled" in page
+    assert "andomised" not in re.sub(r"<script.*?</script>|<[^>]*>", "", page, flags=re.DOTALL)

@@ -59,6 +59,11 @@ class Context:
         return [(arm, f"{arm['code']} - {code}") for arm in self.arms if arm["code"] != code]
 
     @property
+    def entered(self):
+        """How patients came into the trial: one arm is not allocated at random."""
+        return "randomised" if len(self.arms) > 1 else "enrolled"
+
+    @property
     def total(self):
         """Group of all patients: TOTAL, or the arm where there is only one."""
         return TOTAL if len(self.arms) > 1 else self.arms[0]["code"]

@@ -80,9 +80,12 @@ def stages(results, context):
 
     def allocation(arm):
         label = next(a["label"] for a in context.arms if a["code"] == arm)
-        return [(label, (), 0, True), ("Randomised", count(arm, "randomised"), 0, False)]
+        return [
+            (label, (), 0, True),
+            (context.entered.capitalize(), count(arm, "randomised"), 0, False),
+        ]
 
-    found = [("Allocation", allocation)]
+    found = [("Allocation" if len(context.arms) > 1 else "Enrolment", allocation)]
     for visit in context.visits:
         name = visit["name"]
         scanned = bool(results.levels(METHOD, "scans_expected", name))
@@ -181,7 +184,7 @@ def layout(results, context, width_mm=fig.WIDTH_MM):
     middle = (centres[0] + centres[-1]) / 2
 
     top = _lines(
-        [("Patients randomised", _counted(results.size(context.total)), 0, True)],
+        [(f"Patients {context.entered}", _counted(results.size(context.total)), 0, True)],
         MAXIMUM_BOX_MM,
         points,
     )

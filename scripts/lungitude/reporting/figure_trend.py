@@ -84,9 +84,18 @@ def caption(results, context, display):
     """Say what the panels show: the analysis, its intervals, the analysis set, the stratum."""
     method = results.trend_method(display)
     return (
-        f"Least squares means of the {analysis_name(method)} with {context.ci_label}; below "
-        f"the axis, patients of the model at the visit. {context.population_line(method)}"
+        f"{means_of(method)[0]} with {context.ci_label}; below the axis, patients "
+        f"{'with a change' if method == 'within_arm' else 'of the model'} at the visit. "
+        f"{context.population_line(method)}"
     )
+
+
+def means_of(method):
+    """Name the means that are drawn, in a sentence and in short."""
+    if method == "within_arm":
+        return "Mean changes of the patients", "Mean change"
+    name = analysis_name(method)
+    return f"Least squares means of the {name}", f"LS mean ({name})"
 
 
 @fig.styled
@@ -341,7 +350,7 @@ def _legend(figure, context, analysis, observed, height):
         borderpad=0.2,
         columnspacing=1.6,
     )
-    said = [f"LS mean ({analysis_name(analysis)}), bars: {context.ci_label}"]
+    said = [f"{means_of(analysis)[1]}, bars: {context.ci_label}"]
     if observed:
         said.append("no bar: observed mean, not modelled")
     below = 4.2 * _legend_rows(context) if _narrow() else 0.0

@@ -133,7 +133,11 @@ def disposition(results, context):
         return []
     several = len(context.arms) > 1
     split = [": ", own, _in_order(context)] if several else []
-    were = " patient was randomised" if size.value == 1 else " patients were randomised"
+    were = (
+        f" patient was {context.entered}"
+        if size.value == 1
+        else f" patients were {context.entered}"
+    )
     said = [_sentence(lookup.count_part(size), were, *split, ".")]
     done, gone = (_counts(results, context, level) for level in ("completed", "discontinued"))
     order = ", in the same order of arms" if several else ""
@@ -246,7 +250,7 @@ def _with_unit(context, code):
 def primary(results, context):
     """Say the primary result; where p is not below the level, that no difference was shown."""
     block = tuple(context.plan["primary"][key] for key in ("parameter", "visit", "method"))
-    said = []
+    said = [*_within(results, context, block)] if block[2] == "within_arm" else []
     pairs = zip(context.comparisons, primary_sentence(results, context), strict=True)
     for (_, comparison), sentence in pairs:
         said.append(sentence)
@@ -254,6 +258,21 @@ def primary(results, context):
         if p is not None and p.estimated and not p.value < alpha(context):
             said.append(_sentence("No difference was shown."))
     return said
+
+
+def _within(results, context, block):
+    """Yield the change of the primary endpoint in each arm."""
+    code, visit, method = block
+    for arm in context.arms:
+        found, limits, _ = effect(results, context, block, group=arm["code"])
+        if found is None or not found.estimated:
+            continue
+        comparison = f"{visit} - {context.baseline}"
+        p = results.get(method, "p", code, visit, arm["code"], comparison)
+        lead = f"{context.label(code)} changed from {context.baseline} to {visit} by "
+        change = difference(context, code, found, limits, p)
+        who = [" in ", lookup.used_part(found), f" patients of {arm['label']}."]
+        yield _sentence(lead, change, who)
 
 
 def difference(context, code, found, limits, p=None, name="", unit=True):

@@ -43,7 +43,8 @@ def _populations(context):
     said = []
     for name, population in (context.plan.get("populations") or {}).items():
         rule = str(population.get("rule", ""))
-        text = f"{population.get('label', name)} ({name}): {RULES.get(rule, rule)}"
+        who = RULES.get(rule, rule).replace("randomised", context.entered)
+        text = f"{population.get('label', name)} ({name}): {who}"
         limits = []
         if population.get("no_events"):
             limits.append(f"without {listed(population['no_events'], 'or')}")
@@ -67,11 +68,12 @@ def _description(context):
         "Description. Continuous values are given as mean (SD) and median (first to third "
         "quartile), categories as number (percentage)."
     )
-    if plan.get("analyses", {}).get("baseline", {}).get("smd"):
+    if plan.get("analyses", {}).get("baseline", {}).get("smd") and len(context.arms) > 1:
         text += " Arms are compared at baseline by standardised mean differences."
     if plan.get("quantiles"):
         text += f" Quantiles follow the rule {str(plan['quantiles']).replace('_', ' ')}."
-    if plan.get("analyses", {}).get("baseline", {}).get("tests") is not True:
+    tests = plan.get("analyses", {}).get("baseline", {}).get("tests")
+    if tests is not True and len(context.arms) > 1:
         text += " Differences at baseline were not tested."
     return text
 
@@ -83,9 +85,11 @@ def _models(context, models):
         section = context.plan.get("analyses", {}).get(primary["method"], {})
         change = "" if section.get("response", "CHG") != "CHG" else "the change of "
         since = f" from {context.baseline} to " if change else " at "
+        how = f"analysed by {analysis_name(primary['method'])}"
+        how = "within patients" if primary["method"] == "within_arm" else how
         said.append(
             f"The primary endpoint was {change}{context.label(primary['parameter'])}{since}"
-            f"{primary['visit']}, analysed by {analysis_name(primary['method'])}."
+            f"{primary['visit']}, {how}."
         )
     for analysis, lines in models.items():
         name = analysis_name(analysis)

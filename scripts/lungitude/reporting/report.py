@@ -135,7 +135,7 @@ def facts(results, context):
             Part("; "),
         ]
     lines = [
-        ("Patients randomised", [lookup.count_part(results.size(context.total))]),
+        (f"Patients {context.entered}", [lookup.count_part(results.size(context.total))]),
         ("By arm", sizes[1:-1]),
     ]
     gone = results.get("disposition", "n", group=context.total, level="discontinued")

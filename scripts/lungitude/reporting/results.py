@@ -170,10 +170,12 @@ class Results:
         return self.get("disposition", "n", group=group, level="randomised")
 
     def trend_method(self, display):
-        """Return the analysis that a trend shows: the display's, else mixed model, else ANCOVA."""
+        """Return the analysis of a trend: the display's, else a mixed model, ANCOVA, or changes."""
         if display.get("analysis"):
             return display["analysis"]
         found = set(self.where(STAT="emmean")["METHOD"])
+        if not found and len(self.where(METHOD="within_arm")):
+            return "within_arm"
         return next((name for name in ("mmrm", "mixed_model") if name in found), "ancova")
 
     @property

@@ -244,6 +244,7 @@ def _notes(context, rows, extra):
     notes.append(
         "Missing values have a row of their own; where there is no such row, none is missing."
     )
-    if context.plan.get("analyses", {}).get(METHOD, {}).get("tests") is not True:
+    tests = context.plan.get("analyses", {}).get(METHOD, {}).get("tests")
+    if tests is not True and len(context.arms) > 1:
         notes.append("Differences at baseline are not tested: patients were allocated at random.")
     return notes

@@ -48,7 +48,7 @@ def build(results, context, display):
         context,
         columns=columns("Stage", results, context),
         rows=rows,
-        footnotes=(*_notes(results, rows), *marks.footnotes()),
+        footnotes=(*_notes(results, context, rows), *marks.footnotes()),
         methods=methods,
     )
 
@@ -110,7 +110,7 @@ def _stages(results, context, marks):
     def row(label, level, kind="data", indent=0):
         return Row(cell(label), count_cells(results, context, level, marks), kind, indent)
 
-    rows = [row("Randomised", "randomised"), row("Completed", "completed")]
+    rows = [row(context.entered.capitalize(), "randomised"), row("Completed", "completed")]
     if results.levels(METHOD, "ongoing"):
         rows.append(row("Ongoing", "ongoing"))
     rows.append(row("Discontinued", "discontinued", "group"))
@@ -164,12 +164,12 @@ def _in_model(results, context, primary, group):
     return next((number for number in found if number is not None and number.estimated), None)
 
 
-def _notes(results, rows):
+def _notes(results, context, rows):
     if not rows:
         return ()
     notes = []
     if len(results.where(METHOD=METHOD, STAT="pct", AVISIT="")):
-        notes.append("Percentages are of the patients randomised.")
+        notes.append(f"Percentages are of the patients {context.entered}.")
     if results.levels(METHOD, REASON):
         notes.append("All reasons of the trial are listed, also those that no patient here had.")
     if results.levels(METHOD, "ongoing"):

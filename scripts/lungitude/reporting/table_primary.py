@@ -353,12 +353,15 @@ def effect(results, context, block, group="", comparison=""):
     """
     parameter, visit, analysis = block
 
+    if analysis == "within_arm":
+        comparison = f"{visit} - {context.baseline}"
+
     def get(stat):
         return results.get(analysis, stat, parameter, visit, group, comparison)
 
     if context.is_log(parameter) and get("ratio") is not None:
         return get("ratio"), (get("ratio_ci_low"), get("ratio_ci_high")), None
-    found = get("emmean" if group else "estimate")
+    found = get("emmean" if group and analysis != "within_arm" else "estimate")
     return found, (get("ci_low"), get("ci_high")), get("se")
 
 
