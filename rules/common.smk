@@ -443,6 +443,7 @@ SAFETY = {
     "adverse": ("adae", "derive_adverse", "Analysis data set of adverse events (ADAE)"),
 }
 SAFETY = {name: made for name, made in SAFETY.items() if name in TRIAL.paths}
+DATASETS = ["adsl", "adqct", "adfun", *(name for name, _, _ in SAFETY.values())]
 
 
 def phantom_truth(wildcards):

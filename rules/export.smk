@@ -2,15 +2,13 @@
 #
 #     snakemake --cores 2 datasets --configfile config/mytrial/config.yaml
 rule export_data:
-    """ADSL and the other data sets as CSV, SAS transport file and Dataset-JSON, and define.xml."""
+    """All analysis data sets as CSV, SAS transport file and Dataset-JSON, and define.xml."""
     input:
-        adsl="<results>/cohort/adsl.parquet",
-        adqct="<results>/cohort/adqct.parquet",
-        adfun="<results>/cohort/adfun.parquet",
+        **{name: f"{RESULTS}/cohort/{name}.parquet" for name in DATASETS},
     output:
         **{
             f"{name}_{suffix}": f"{RESULTS}/data/{name}.{suffix}"
-            for name in ("adsl", "adqct", "adfun")
+            for name in DATASETS
             for suffix in ("csv", "xpt", "json")
         },
         define="<results>/data/define.xml",
@@ -22,6 +20,7 @@ rule export_data:
         mem_mb=2000,
         runtime=10,
     params:
+        arms=SETTINGS["arms"],
         columns=[*SETTINGS["characteristics"], *SETTINGS["strata"]],
         study=SETTINGS.get("study", SETTINGS["trial"]),
         title=SETTINGS.get("title") or SETTINGS["trial"],

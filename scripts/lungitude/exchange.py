@@ -16,47 +16,19 @@ import numpy as np
 import pandas as pd
 
 from lungitude.job import whole
+from lungitude.metadata import (
+    DATASETS,
+    LABELS,
+    METHODS,
+    TERMINOLOGY,
+    CodeList,
+    codes_of,
+    origin_of,
+)
 
-# Names and labels of ADaM variables (ADaMIG 1.3); those of a trial's own columns come from it.
-LABELS = {
-    "STUDYID": "Study Identifier",
-    "USUBJID": "Unique Subject Identifier",
-    "SITE": "Site",
-    "TRT01P": "Planned Treatment for Period 01",
-    "TRT01PN": "Planned Treatment for Period 01 (N)",
-    "AGE": "Age",
-    "SEX": "Sex",
-    "RANDDT": "Date of Randomization",
-    "ITTFL": "Intent-To-Treat Population Flag",
-    "SAFFL": "Safety Population Flag",
-    "PPROTFL": "Per-Protocol Population Flag",
-    "EOSSTT": "End of Study Status",
-    "EOSDT": "End of Study Date",
-    "DCSREAS": "Reason for Discontinuation from Study",
-    "PARAMCD": "Parameter Code",
-    "PARAM": "Parameter",
-    "PARAMN": "Parameter (N)",
-    "AVISIT": "Analysis Visit",
-    "AVISITN": "Analysis Visit (N)",
-    "ADT": "Analysis Date",
-    "ADY": "Analysis Relative Day",
-    "AVAL": "Analysis Value",
-    "AVALU": "Analysis Value Unit",
-    "BASE": "Baseline Value",
-    "CHG": "Change from Baseline",
-    "PCHG": "Percent Change from Baseline",
-    "ABLFL": "Baseline Record Flag",
-    "ANL01FL": "Analysis Flag 01",
-    "DTYPE": "Derivation Type",
-    "SOURCE": "Source of the Value",
-}
-DATASETS = {
-    "ADSL": ("Subject-Level Analysis Dataset", "SUBJECT LEVEL ANALYSIS DATASET", ["USUBJID"]),
-    "ADQCT": ("Analysis Dataset of Quantitative CT", "BASIC DATA STRUCTURE", None),
-    "ADFUN": ("Analysis Dataset of Function", "BASIC DATA STRUCTURE", None),
-}
-BDS_KEYS = ["USUBJID", "PARAMCD", "AVISITN"]
 DATES = re.compile(r"DT$")
+PARTIAL = re.compile(r"DTC$")  # ISO 8601, of which the day or the month may be unknown
+TEXTS = ("text", "partialDate")
 EPOCH = datetime.date(1960, 1, 1)  # day 0 of SAS
 # How letters beyond ASCII are spelled in a SAS transport file; all others are an error.
 SPELLED = str.maketrans(
@@ -83,15 +55,16 @@ _STAMP = re.compile(rb"\d{2}[A-Z]{3}\d{2}:\d{2}:\d{2}:\d{2}")
 
 @dataclass(frozen=True)
 class Variable:
-    """A column: its label, whether it is text, integer, float or date, and its longest text."""
+    """A column: its label, its type in define.xml, its longest text, and its list of codes."""
 
     name: str
     label: str
     kind: str
     length: int
+    codes: CodeList | None = None
 
 
-def variables(frame, labels):
+def variables(frame, labels, dataset="", own=None):
     """Describe the columns of a data set.
 
     Parameters
@@ -99,6 +72,9 @@ def variables(frame, labels):
     frame : DataFrame
     labels : dict
         Labels of the trial's own columns, beside `LABELS`.
+    dataset : str
+    own : dict of str to CodeList, optional
+        Of the trial's own columns, from `metadata.own_codes`.
     """
     found = []
     for name in frame:
@@ -106,12 +82,16 @@ def variables(frame, labels):
         if DATES.search(name) and not pd.api.types.is_numeric_dtype(frame[name]):
             kind, length = "date", 10
         elif pd.api.types.is_numeric_dtype(frame[name]):
-            integer = len(values) > 0 and bool((values == values.round()).all()) and name != "AVAL"
+            integer = pd.api.types.is_integer_dtype(frame[name]) or (
+                len(values) > 0 and bool((values == values.round()).all()) and name != "AVAL"
+            )
             kind, length = ("integer" if integer else "float"), 8
         else:
             texts = values.astype(str)
-            kind, length = "text", max([1, *(len(text.encode()) for text in texts.unique())])
-        found.append(Variable(name, LABELS.get(name) or labels.get(name, name), kind, length))
+            kind = "partialDate" if PARTIAL.search(name) else "text"
+            length = max([1, *(len(text.encode()) for text in texts.unique())])
+        label = LABELS.get(name) or labels.get(name, name)
+        found.append(Variable(name, label, kind, length, codes_of(dataset, name, frame, own or {})))
     return found
 
 
@@ -140,7 +120,7 @@ def faults(dataset, frame, found):
             )
         if not label.isascii():
             lines.append(f"{where}: the label '{variable.label}' is not ASCII; spell it in ASCII")
-        if variable.kind == "text":
+        if variable.kind in TEXTS:
             lines += _text_faults(where, frame, variable.name)
         elif variable.kind != "date" and np.isinf(frame[variable.name].to_numpy(float)).any():
             lines.append(f"{where}: an infinite value; SAS knows numbers and missing only")
@@ -159,6 +139,26 @@ def _text_faults(where, frame, name):
             yield f"{where}: '{value[:60]}' is not ASCII; spell it in ASCII"
 
 
+def check(described):
+    """Refuse data sets that a SAS transport file can't hold.
+
+    Parameters
+    ----------
+    described : dict of str to (DataFrame, list of Variable)
+        By data set.
+
+    Raises
+    ------
+    ValueError
+        With all of `faults`, of all data sets.
+    """
+    wrong = [
+        line for name, (frame, found) in described.items() for line in faults(name, frame, found)
+    ]
+    if wrong:
+        raise ValueError("SAS transport files (XPT) can't hold this:\n" + "\n".join(wrong))
+
+
 def write_xpt(frame, path, dataset, label, found):
     """Write a data set as SAS transport file, version 5.
 
@@ -173,7 +173,7 @@ def write_xpt(frame, path, dataset, label, found):
     Raises
     ------
     ValueError
-        With all of `faults`, before anything is written.
+        As of `check`, before anything is written.
 
     Notes
     -----
@@ -182,16 +182,14 @@ def write_xpt(frame, path, dataset, label, found):
     """
     import pyreadstat
 
-    wrong = faults(dataset, frame, found)
-    if wrong:
-        raise ValueError("SAS transport files (XPT) can't hold this:\n" + "\n".join(wrong))
+    check({dataset: (frame, found)})
     columns, formats = {}, {}
     for variable in found:
         values = frame[variable.name]
         if variable.kind == "date":
             columns[variable.name] = [_day(value) for value in values]
             formats[variable.name] = "DATE9."
-        elif variable.kind == "text":
+        elif variable.kind in TEXTS:
             texts = values.astype(object).where(values.notna(), "").astype(str)
             columns[variable.name] = texts.str.translate(SPELLED)
         else:
@@ -252,8 +250,8 @@ def write_dataset_json(frame, path, dataset, label, found, study, cut=None):
                 "itemOID": f"IT.{dataset}.{v.name}",
                 "name": v.name,
                 "label": v.label,
-                "dataType": "string" if v.kind == "text" else v.kind,
-                **({"length": v.length} if v.kind == "text" else {}),
+                "dataType": "string" if v.kind in TEXTS else v.kind,
+                **({"length": v.length} if v.kind in TEXTS else {}),
                 **({"keySequence": keys.index(v.name) + 1} if v.name in keys else {}),
             }
             for v in found
@@ -270,8 +268,8 @@ def write_dataset_json(frame, path, dataset, label, found, study, cut=None):
 
 def _value(value, kind):
     if value is None or value is pd.NA or value != value:
-        return "" if kind == "text" else None
-    if kind == "text":
+        return "" if kind in TEXTS else None
+    if kind in TEXTS:
         return str(value)
     if kind == "date":
         return str(value)[:10] or None
@@ -280,7 +278,7 @@ def _value(value, kind):
 
 def keys_of(dataset):
     """Return the variables that name a record of a data set."""
-    return DATASETS[dataset][2] or BDS_KEYS
+    return list(DATASETS[dataset].keys)
 
 
 def write_define(described, path, study, title, cut=None):
@@ -297,11 +295,6 @@ def write_define(described, path, study, title, cut=None):
     """
     import odmlib.define_2_1.model as define
 
-    def told(text):
-        node = define.Description()
-        node.TranslatedText.append(define.TranslatedText(_content=text, lang="en"))
-        return node
-
     version = define.MetaDataVersion(
         OID="MDV.1",
         Name=f"{study}, analysis data",
@@ -312,49 +305,28 @@ def write_define(described, path, study, title, cut=None):
     version.Standards.Standard.append(
         define.Standard(OID="STD.1", Name="ADaMIG", Type="IG", Version="1.3", Status="Final")
     )
-    for dataset, found in described.items():
-        label, structure, _ = DATASETS[dataset]
-        keys = keys_of(dataset)
-        group = define.ItemGroupDef(
-            OID=f"IG.{dataset}",
-            Name=dataset,
-            Domain=dataset,
-            SASDatasetName=dataset,
-            Repeating="No" if dataset == "ADSL" else "Yes",
-            IsReferenceData="No",
-            Purpose="Analysis",
-            Structure=f"One record per {', '.join(keys)}",
-            ArchiveLocationID=f"LF.{dataset}",
-            StandardOID="STD.1",
-        )
-        group.Description = told(label)
-        for order, variable in enumerate(found, start=1):
-            reference = {
-                "ItemOID": f"IT.{dataset}.{variable.name}",
-                "OrderNumber": order,
-                "Mandatory": "Yes" if variable.name in keys else "No",
-            }
-            if variable.name in keys:
-                reference["KeySequence"] = keys.index(variable.name) + 1
-            group.ItemRef.append(define.ItemRef(**reference))
-        group.Class = define.Class(Name=structure)
-        group.leaf = define.leaf(ID=f"LF.{dataset}", href=f"{dataset.lower()}.xpt")
-        group.leaf.title = define.title(_content=f"{dataset.lower()}.xpt")
-        version.ItemGroupDef.append(group)
-        for variable in found:
-            given = {"SignificantDigits": 6} if variable.kind == "float" else {}
-            if variable.kind != "date":
-                given["Length"] = variable.length
-            item = define.ItemDef(
-                OID=f"IT.{dataset}.{variable.name}",
-                Name=variable.name,
-                DataType=variable.kind,
-                SASFieldName=variable.name,
-                **given,
+    found = [variable.codes for one in described.values() for variable in one]
+    if any(codes is not None and codes.code for codes in found):
+        version.Standards.Standard.append(
+            define.Standard(
+                OID="STD.2", Name="CDISC/NCI", Type="CT", PublishingSet="SDTM",
+                Version=TERMINOLOGY, Status="Final",
             )
-            item.Description = told(variable.label)
-            item.Origin.append(define.Origin(Type="Derived", Source="Sponsor"))
+        )  # fmt: skip
+    lists = {}
+    joined = {variable.name for variable in described.get("ADSL", ())}
+    for dataset, variables_of in described.items():
+        version.ItemGroupDef.append(_group(define, dataset, variables_of))
+        for variable in variables_of:
+            item = _item(define, dataset, variable, joined)
+            if variable.codes is not None:
+                oid = _list_oid(lists, variable)
+                item.CodeListRef = define.CodeListRef(CodeListOID=oid)
             version.ItemDef.append(item)
+            if (dataset, variable.name) in METHODS:
+                version.MethodDef.append(_method(define, dataset, variable.name))
+    for oid, (codes, kind) in lists.items():
+        version.CodeList.append(_code_list(define, oid, codes, kind))
     names = define.GlobalVariables()
     names.StudyName = define.StudyName(_content=study)
     names.StudyDescription = define.StudyDescription(_content=title)
@@ -376,6 +348,107 @@ def write_define(described, path, study, title, cut=None):
     root.Study = whole_study
     with whole(path) as part:
         root.write_xml(str(part))
+
+
+def _told(define, text, kind="Description"):
+    """Return an English text as an element."""
+    node = getattr(define, kind)()
+    node.TranslatedText.append(define.TranslatedText(_content=text, lang="en"))
+    return node
+
+
+def _group(define, dataset, found):
+    """Return the description of a data set."""
+    about, keys = DATASETS[dataset], keys_of(dataset)
+    group = define.ItemGroupDef(
+        OID=f"IG.{dataset}",
+        Name=dataset,
+        Domain=dataset,
+        SASDatasetName=dataset,
+        Repeating="No" if dataset == "ADSL" else "Yes",
+        IsReferenceData="No",
+        Purpose="Analysis",
+        Structure=f"One record per {', '.join(keys)}",
+        ArchiveLocationID=f"LF.{dataset}",
+        StandardOID="STD.1",
+    )
+    group.Description = _told(define, about.label)
+    for order, variable in enumerate(found, start=1):
+        reference = {
+            "ItemOID": f"IT.{dataset}.{variable.name}",
+            "OrderNumber": order,
+            "Mandatory": "Yes" if variable.name in keys else "No",
+        }
+        if variable.name in keys:
+            reference["KeySequence"] = keys.index(variable.name) + 1
+        if (dataset, variable.name) in METHODS:
+            reference["MethodOID"] = f"MT.{dataset}.{variable.name}"
+        group.ItemRef.append(define.ItemRef(**reference))
+    group.Class = define.Class(Name=about.structure)
+    if about.subclass:
+        group.Class.SubClass.append(define.SubClass(Name=about.subclass))
+    group.leaf = define.leaf(ID=f"LF.{dataset}", href=f"{dataset.lower()}.xpt")
+    group.leaf.title = define.title(_content=f"{dataset.lower()}.xpt")
+    return group
+
+
+def _item(define, dataset, variable, joined):
+    """Return the description of a variable."""
+    given = {"SignificantDigits": 6} if variable.kind == "float" else {}
+    if variable.kind not in ("date", "partialDate"):
+        given["Length"] = variable.length
+    item = define.ItemDef(
+        OID=f"IT.{dataset}.{variable.name}",
+        Name=variable.name,
+        DataType=variable.kind,
+        SASFieldName=variable.name,
+        **given,
+    )
+    item.Description = _told(define, variable.label)
+    kind, text = origin_of(dataset, variable.name, joined)
+    origin = define.Origin(Type=kind, **({} if text else {"Source": "Sponsor"}))
+    if text:
+        origin.Description = _told(define, text)
+    item.Origin.append(origin)
+    return item
+
+
+def _method(define, dataset, name):
+    """Return how a variable is derived."""
+    method = define.MethodDef(
+        OID=f"MT.{dataset}.{name}", Name=f"Derivation of {dataset}.{name}", Type="Computation"
+    )
+    method.Description = _told(define, METHODS[dataset, name])
+    return method
+
+
+def _list_oid(lists, variable):
+    """Return the name of a list of codes in define.xml; it is put among `lists` if it is new."""
+    own = (variable.codes, variable.kind)
+    for oid, known in lists.items():
+        if known == own:
+            return oid
+    oid = f"CL.{variable.codes.code or variable.name}"
+    if oid in lists:
+        oid = f"{oid}.{len(lists)}"
+    lists[oid] = own
+    return oid
+
+
+def _code_list(define, oid, codes, kind):
+    """Return a list of codes."""
+    owner = {"StandardOID": "STD.2"} if codes.code else {"IsNonStandard": "Yes"}
+    made = define.CodeList(OID=oid, Name=codes.name, DataType=kind, **owner)
+    for value, meaning in codes.items:
+        if meaning:
+            item = define.CodeListItem(CodedValue=value)
+            item.Decode = _told(define, meaning, "Decode")
+            made.CodeListItem.append(item)
+        else:
+            made.EnumeratedItem.append(define.EnumeratedItem(CodedValue=value))
+    if codes.code:
+        made.Alias.append(define.Alias(Context="nci:ExtCodeID", Name=codes.code))
+    return made
 
 
 def _version():

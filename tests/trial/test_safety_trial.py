@@ -1,6 +1,7 @@
 """A trial of ten patients from tables alone, with sessions and adverse events, to its tables."""
 
 import pandas as pd
+import pyreadstat
 import pytest
 import yaml
 
@@ -100,7 +101,7 @@ def made(tmp_path_factory):
     """The run of the trial as its folder, the folder of results, and its results table."""
     folder = tmp_path_factory.mktemp("safety") / "config" / "safe"
     write(folder)
-    snakemake(folder, "analysis", cores=2)
+    snakemake(folder, "analysis", "results/safe/data/define.xml", cores=2)
     results = folder.parents[1] / "results" / "safe"
     return folder, results, tables.read_parquet(results / "analysis" / "results.parquet")
 
@@ -155,6 +156,18 @@ def test_the_arm_is_joined_in_the_data_sets_and_not_before(made):
     assert "AEDECOD: missing in 6 of 6 events" in log
 
 
+def test_the_data_sets_are_exported_with_the_others(made):
+    folder = made[1] / "data"
+    for name in ("adsl", "adqct", "adfun", "adex", "adae"):
+        typed = tables.read_parquet(made[1] / "cohort" / f"{name}.parquet")
+        back, about = pyreadstat.read_xport(folder / f"{name}.xpt")
+        assert about.column_names == list(typed)
+        assert len(back) == len(typed)
+        assert (folder / f"{name}.csv").exists()
+        assert (folder / f"{name}.json").exists()
+    assert 'Name="ADAE"' in (folder / "define.xml").read_text()
+
+
 def test_without_the_sheets_the_other_data_and_numbers_are_the_same_bytes(made, tmp_path):
     _, results, _ = made
     folder = tmp_path / "config" / "safe"
@@ -167,8 +180,10 @@ def test_without_the_sheets_the_other_data_and_numbers_are_the_same_bytes(made, 
 
     edit_yaml(folder / "config.yaml", without)
     edit_yaml(folder / "plan.yaml", lambda p: p["populations"]["PP"].pop("adherence_pct"))
-    snakemake(folder, "analysis", cores=2)
+    snakemake(folder, "analysis", "results/safe/data/define.xml", cores=2)
     other = tmp_path / "results" / "safe"
+    assert not (other / "data" / "adae.xpt").exists()
+    assert "ADAE" not in (other / "data" / "define.xml").read_text()
     for name in ("cohort/measurements.tsv", "analysis/ancova.parquet"):
         assert (results / name).read_bytes() == (other / name).read_bytes()
     assert not (other / "cohort" / "adex.parquet").exists()

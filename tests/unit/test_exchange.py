@@ -1,19 +1,28 @@
 """Data sets for SAS and CDISC: read back by others' readers, and refused where they can't hold."""
 
 import datetime
+import functools
 import json
+import math
+import runpy
 import shutil
 import subprocess
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import odmlib
 import pandas as pd
 import pyreadstat
 import pytest
+import xmlschema
 from odmlib.dataset_json_1_1.model import DatasetJSON
 from odmlib.define_loader import XMLDefineLoader
 from odmlib.loader import ODMLoader
+from unit import test_safety as case
 
-from lungitude import exchange
+from helpers import ROOT
+from lungitude import exchange, metadata, safety, tables
 
 LABELS = {"GOLDGR": "GOLD grade"}
 
@@ -173,3 +182,223 @@ def test_define_describes_each_variable_once(tmp_path):
     assert items["IT.ADQCT.GOLDGR"].Description.TranslatedText[0]._content == "GOLD grade"
     referred = {ref.ItemOID for group in groups.values() for ref in group.ItemRef}
     assert referred == set(items)
+
+
+# --- Sessions and adverse events ------------------------------------------------------------------
+
+SAFETY = ("adex", "adae")
+SUFFIXES = ("csv", "xpt", "json")
+
+
+def cohort(events=case.EVENTS):
+    """Return the data sets of a trial with sessions and adverse events by name."""
+    adsl, cut = case.adsl(), case.CUT
+    parameters = pd.DataFrame([("FEV1", "FEV1", "L", "ADFUN")], columns=[
+        "PARAMCD", "PARAM", "AVALU", "DATASET"])  # fmt: skip
+    given = (case.MEASUREMENTS, adsl, parameters, case.VISITS, case.STRATA)
+    made = {name: case.adam.bds(*given, dataset=name.upper()) for name in ("adqct", "adfun")}
+    sheet = pd.DataFrame(events, columns=None if events else ["USUBJID", "AETERM"])
+    return {
+        "adsl": adsl,
+        **made,
+        "adex": safety.adex(case.SESSIONS, adsl, case.STRATA, cut),
+        "adae": safety.adae(sheet, adsl, case.STRATA, cut),
+    }
+
+
+def export(frames, folder):
+    """Run the script of the workflow on data sets; return its files by name."""
+    folder.mkdir(exist_ok=True)
+    for name, frame in frames.items():
+        tables.write_parquet(frame, folder / f"{name}.parquet")
+    outputs = {f"{name}_{end}": folder / f"{name}.{end}" for name in frames for end in SUFFIXES}
+    outputs["define"] = folder / "define.xml"
+    job = SimpleNamespace(
+        input=SimpleNamespace(**{name: folder / f"{name}.parquet" for name in frames}),
+        output=SimpleNamespace(**outputs),
+        params=SimpleNamespace(
+            arms=case.ARMS, columns=case.STRATA, study="T", title="A trial", cut=case.CUT
+        ),
+    )
+    runpy.run_path(str(ROOT / "scripts" / "export_data.py"))["main"](job)
+    return outputs
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    frames = cohort()
+    return frames, export(frames, tmp_path_factory.mktemp("export"))
+
+
+def plain(values):
+    """Values as Python has them: missing ones and empty texts are None."""
+    values = [None if value is None or value is pd.NA or value != value else value
+              for value in values]  # fmt: skip
+    return [None if value == "" else value for value in values]
+
+
+def same(found, expected):
+    assert len(found) == len(expected)
+    for one, other in zip(plain(found), plain(expected), strict=True):
+        if isinstance(other, int | float | np.number) and one is not None:
+            assert math.isclose(float(one), float(other), rel_tol=1e-9)
+        else:
+            assert str(one) == str(other)
+
+
+@pytest.mark.parametrize("name", SAFETY)
+def test_sessions_and_events_are_read_back_from_each_format(name, exported):
+    frames, files = exported
+    typed = tables.read_parquet(files[f"{name}_csv"].with_suffix(".parquet"))
+    assert len(typed) == len(frames[name]) > 4
+    xpt, about = pyreadstat.read_xport(files[f"{name}_xpt"])
+    assert about.table_name == name.upper()
+    csv = pd.read_csv(files[f"{name}_csv"], keep_default_na=False, na_values=[""], dtype=object)
+    content = json.loads(files[f"{name}_json"].read_text())
+    records = pd.DataFrame(content["rows"], columns=[c["name"] for c in content["columns"]])
+    for found in (xpt, csv, records):
+        assert list(found) == list(typed)
+        for column in typed:
+            same(found[column], typed[column])
+
+
+@pytest.mark.parametrize("name", SAFETY)
+@pytest.mark.skipif(not RSCRIPT, reason="R is not installed")
+def test_sessions_and_events_are_read_by_r(name, exported, tmp_path):
+    _, files = exported
+    script = tmp_path / "read.R"
+    # foreign comes with R: SAS days are numbers, and a missing number is NA.
+    script.write_text(
+        'if (!requireNamespace("foreign", quietly = TRUE)) quit(status = 77)\n'
+        "given <- commandArgs(trailingOnly = TRUE)\n"
+        "write.csv(foreign::read.xport(given[1]), given[2], row.names = FALSE, na = '')\n"
+    )
+    command = [RSCRIPT, "--vanilla", script, files[f"{name}_xpt"], tmp_path / "read.csv"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 77:
+        pytest.skip("the R package foreign is not installed")
+    assert done.returncode == 0, done.stderr
+    found = pd.read_csv(tmp_path / "read.csv", keep_default_na=False, dtype=object)
+    typed = tables.read_parquet(files[f"{name}_csv"].with_suffix(".parquet"))
+    assert list(found) == list(typed)
+    for column in typed:
+        expected = typed[column]
+        if column == "ASTDT":
+            days = pd.to_datetime(expected) - pd.Timestamp(exchange.EPOCH)
+            expected = days.dt.days.astype("Int64")
+        same(found[column], expected)
+
+
+def read_define(path):
+    loader = ODMLoader(XMLDefineLoader(model_package="define_2_1"))
+    loader.open_odm_document(str(path))
+    return loader.MetaDataVersion()
+
+
+@functools.cache
+def define_schema():
+    """CDISC's own, as odmlib carries it; it takes seconds to read."""
+    folder = Path(odmlib.__file__).parent / "schemas" / "define" / "2.1"
+    return xmlschema.XMLSchema(str(folder / "define2-1-0.xsd"))
+
+
+def faults_of_define(path):
+    return [error.reason for error in define_schema().iter_errors(str(path))]
+
+
+def test_define_tells_class_keys_codes_and_origins_of_sessions_and_events(exported, tmp_path):
+    frames, files = exported
+    assert faults_of_define(files["define"]) == []
+    broken = tmp_path / "define.xml"
+    broken.write_text(files["define"].read_text().replace("partialDate", "partlyDate"))
+    assert faults_of_define(broken)
+    version = read_define(files["define"])
+    groups = {group.Name: group for group in version.ItemGroupDef}
+    assert list(groups) == ["ADSL", "ADQCT", "ADFUN", "ADEX", "ADAE"]
+    classes = {name: group.Class.Name for name, group in groups.items()}
+    assert classes["ADEX"] == "BASIC DATA STRUCTURE"
+    assert classes["ADAE"] == "OCCURRENCE DATA STRUCTURE"
+    assert [one.Name for one in groups["ADAE"].Class.SubClass] == ["ADVERSE EVENT"]
+    for name, keys in (("ADEX", ["USUBJID", "PARAMCD"]), ("ADAE", ["USUBJID", "AESEQ"])):
+        found = [ref.ItemOID.split(".")[-1] for ref in groups[name].ItemRef if ref.KeySequence]
+        assert found == keys
+        assert not frames[name.lower()].duplicated(keys).any()
+    items = {item.OID: item for item in version.ItemDef}
+    lists = {one.OID: one for one in version.CodeList}
+    assert items["IT.ADAE.AESTDTC"].DataType == "partialDate"
+    assert items["IT.ADAE.ASTDT"].DataType == "date"
+    assert items["IT.ADAE.AESTDY"].DataType == "integer"
+
+    def codes(oid):
+        made = lists[items[oid].CodeListRef.CodeListOID]
+        decoded = {item.CodedValue: item.Decode.TranslatedText[0]._content
+                   for item in made.CodeListItem}  # fmt: skip
+        return decoded or [item.CodedValue for item in made.EnumeratedItem]
+
+    assert codes("IT.ADAE.AESEV") == ["MILD", "MODERATE", "SEVERE"]
+    assert codes("IT.ADAE.TRT01P") == {"EG": "Exercise", "CG": "Control"}
+    assert codes("IT.ADAE.SITE") == {"N": "North", "S": "South"}
+    assert codes("IT.ADEX.PARAMCD") == safety.EXPOSURE
+    assert codes("IT.ADAE.TRTEMFL") == codes("IT.ADAE.AESER") == {"N": "No", "Y": "Yes"}
+    # Each value of a data set is one of its list.
+    for name, frame in frames.items():
+        for column in frame:
+            oid = f"IT.{name.upper()}.{column}"
+            if items[oid].CodeListRef is not None:
+                values = {str(value) for value in plain(frame[column]) if value is not None}
+                assert values <= set(codes(oid)), oid
+    methods = {one.OID for one in version.MethodDef}
+    for name in ("ADEX", "ADAE"):
+        for ref in groups[name].ItemRef:
+            origin = items[ref.ItemOID].Origin[0]
+            assert (origin.Type == "Derived") == (ref.MethodOID in methods), ref.ItemOID
+            told = [text._content for text in origin.Description.TranslatedText]
+            assert (origin.Type == "Predecessor") == bool(told)
+    told = items["IT.ADAE.AETERM"].Origin[0].Description.TranslatedText[0]._content
+    assert told == "AE.AETERM"
+    told = items["IT.ADEX.ITTFL"].Origin[0].Description.TranslatedText[0]._content
+    assert told == "ADSL.ITTFL"
+
+
+def test_every_variable_of_sessions_and_events_has_a_label_of_adam():
+    for name in SAFETY:
+        for column in cohort()[name]:
+            label = metadata.LABELS.get(column)
+            assert label, column
+            assert len(label.encode()) <= exchange.LABEL
+    for about in metadata.DATASETS.values():
+        assert len(about.label.encode()) <= exchange.LABEL
+
+
+def test_a_trial_without_sessions_and_events_has_the_same_other_files(exported, tmp_path):
+    frames, files = exported
+    fewer = {name: frame for name, frame in frames.items() if name not in SAFETY}
+    others = export(fewer, tmp_path / "fewer")
+    for name in fewer:
+        for end in SUFFIXES:
+            one, other = files[f"{name}_{end}"], others[f"{name}_{end}"]
+            assert one.read_bytes() == other.read_bytes()
+    assert [group.Name for group in read_define(others["define"]).ItemGroupDef] == [
+        "ADSL", "ADQCT", "ADFUN"
+    ]  # fmt: skip
+    assert faults_of_define(others["define"]) == []
+
+
+def test_a_trial_without_an_event_yet_has_an_empty_data_set(tmp_path):
+    files = export(cohort([]), tmp_path / "none")
+    back, about = pyreadstat.read_xport(files["adae_xpt"])
+    assert len(back) == 0
+    assert "AETERM" in about.column_names
+    assert faults_of_define(files["define"]) == []
+
+
+def test_all_that_a_transport_file_would_cut_is_told_of_all_data_sets(tmp_path):
+    events = [{**case.EVENTS[0], "AETERM": "chute \u00e0 v\u00e9lo"},
+              {**case.EVENTS[1], "AETERM": "x" * 201}]  # fmt: skip
+    frames = cohort(events)
+    frames["adsl"] = frames["adsl"].assign(DCSREAS="\u00e9t\u00e9")
+    with pytest.raises(ValueError, match="SAS transport files") as error:
+        export(frames, tmp_path / "cut")
+    for said in ("ADSL.DCSREAS: '", "ADAE.AETERM: 'chute", "ADAE.AETERM: a value of 201 bytes"):
+        assert said in str(error.value)
+    assert not list((tmp_path / "cut").glob("*.xpt"))
