@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 import yaml
 from unit import reporting_fixture as fixture
+from unit import test_table_adherence as sessions
+from unit import test_table_adverse as events
 
 from lungitude.reporting import document, findings, methods, references, report
 from lungitude.reporting import results as lookup
@@ -257,6 +259,84 @@ def test_missing_values_and_shifts():
     ) in text
     assert "Shifts of the imputed values of Usual care: no shift changes the conclusion." in text
     assert "imputed" not in told()[0]["Missing values"].text
+
+
+def safe(table, stratum="all", arms=2, **section):
+    """Return the paragraphs of a results table of sessions and events."""
+    return told(stratum, arms, table=table, plan=events.plan(**section))[0]
+
+
+def test_adherence_by_hand():
+    text = safe(sessions.hand())["Adherence"].text
+    # Of the exercise one came to 4 of 5 sessions, one to none, two are not known.
+    assert text == (
+        "Patients attended a mean of 40.0% (SD 56.6) and 100.0% of the sessions planned for them "
+        "(Cardiopulmonary rehabilitation and Usual care, in this order). At least 80% of their "
+        "sessions were attended by 1 (25.0%) and 1 (50.0%) of all patients of the analysis set and "
+        "at least 50% by 1 (25.0%) and 1 (50.0%). None was attended by 1 (25.0%) and 0. Adherence "
+        "is not known of 2 (50.0%) and 1 (50.0%)."
+    )
+
+
+def test_adherence_of_an_arm_without_sessions():
+    only = sessions.case.SESSIONS
+    text = safe(sessions.hand(only[only["USUBJID"] != "P5"]))["Adherence"].text
+    assert text.startswith(
+        "Patients attended a mean of 40.0% (SD 56.6) of the sessions planned for them. No sessions "
+        "were planned in Usual care. At least 80% of their sessions were attended by 1 (25.0%) of "
+    )
+    nobody = sessions.hand(only[only["USUBJID"] == "P3"])
+    text = safe(nobody)["Adherence"].text
+    assert text.startswith("In Cardiopulmonary rehabilitation no adherence is known. No sessions ")
+
+
+def test_adverse_events_by_hand():
+    made = safe(events.hand())
+    assert made["Adverse events"].text == (
+        "A treatment-emergent adverse event was recorded in 2 (50.0%) and 1 (50.0%) of all "
+        "patients of the analysis set (Cardiopulmonary rehabilitation and Usual care, in this "
+        "order), a serious one in 1 (25.0%) and 1 (50.0%), and a fatal one in 0 and 1 (50.0%)."
+    )
+    every = safe(events.hand(emergent=False), emergent=False)["Adverse events"].text
+    assert every.startswith("An adverse event was recorded in 2 (50.0%) and 2 (100.0%) of all ")
+
+
+def test_what_was_not_recorded_of_events_is_said():
+    some = [{**event, "AEOUT": None} for event in events.case.EVENTS]
+    some[0]["AESER"] = some[1]["AESER"] = None
+    text = safe(events.hand(some))["Adverse events"].text
+    assert "fatal" not in text
+    assert text.endswith("Whether an event was serious was not recorded in 1 (25.0%) and 0.")
+    none = [{**event, "AESER": None} for event in some]
+    text = safe(events.hand(none))["Adverse events"].text
+    assert text.endswith("in this order). It was not recorded which events were serious.")
+
+
+@pytest.mark.parametrize("arms", [1, 2, 3])
+@pytest.mark.parametrize("stratum", ["all", "gold1"])
+def test_each_number_of_sessions_and_events_is_that_of_its_row(stratum, arms):
+    table = pd.concat([sessions.drawn(arms), events.drawn(arms)], ignore_index=True)
+    made = safe(table, stratum, arms)
+    values = {address_of(row): row["VALUE"] for row in table.to_dict("records")}
+    seen = []
+    for name in ("Adherence", "Adverse events"):
+        for part in made[name].parts:
+            if part.address:
+                seen.append(part.address)
+                digits = len(part.text.partition(".")[2])
+                found = values[part.address]
+                assert float(part.text) == pytest.approx(found, abs=0.5001 * 10**-digits)
+        plain = "".join(part.text for part in made[name].parts if not part.address)
+        assert not re.search(r"\d", re.sub(r"[Aa]t least \d+%", "", plain))
+        assert not re.search(r"\bp\b|significan|toler|safe|more|fewer", plain)
+    assert len(seen) > 8 * arms
+    if arms == 1:
+        assert "order" not in "".join(finding.text for finding in made.values())
+
+
+def test_sessions_and_events_that_were_not_analysed_are_not_mentioned():
+    made, _ = told()
+    assert not {"Adherence", "Adverse events"} & set(made)
 
 
 def test_agreement_by_comparison():

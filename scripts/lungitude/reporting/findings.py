@@ -10,7 +10,12 @@ from decimal import Decimal
 
 from lungitude.reporting import format as text
 from lungitude.reporting import results as lookup
-from lungitude.reporting import table_sensitivity, table_subgroups
+from lungitude.reporting import (
+    table_adherence,
+    table_adverse,
+    table_sensitivity,
+    table_subgroups,
+)
 from lungitude.reporting.methods import listed
 from lungitude.reporting.results import Absent, Part
 from lungitude.reporting.table_primary import (
@@ -22,6 +27,8 @@ from lungitude.reporting.table_primary import (
 )
 
 REASON = "discontinued:"
+OF_ALL = " of all patients of the analysis set"
+UNTOLD = "not_recorded:AESER"
 NO_BREAK = "\u00a0"
 
 
@@ -56,11 +63,13 @@ def paragraphs(results, context):
     found = [
         ("Patients", disposition(results, context)),
         ("Baseline", baseline(results, context)),
+        ("Adherence", adherence(results, context)),
         ("Primary endpoint", primary(results, context)),
         *families(results, context),
         ("Interaction", interaction(results, context)),
         ("Sensitivity analyses", sensitivity(results, context)),
         ("Missing values", missing(results, context)),
+        ("Adverse events", adverse(results, context)),
         ("Agreement", agreement(results, context)),
     ]
     return [Finding(heading, tuple(_joined(said))) for heading, said in found if said]
@@ -109,9 +118,9 @@ def alpha(context):
     return float(1 - Decimal(repr(float(context.plan.get("confidence", 0.95)))))
 
 
-def _in_order(context):
-    """Say in which order the numbers of the arms stand."""
-    names = [arm["label"] for arm in context.arms]
+def _in_order(context, arms=None):
+    """Say in which order the numbers of the arms stand; those of `context` if none are named."""
+    names = [arm["label"] for arm in (context.arms if arms is None else arms)]
     return f" ({listed(names)}, in this order)" if len(names) > 1 else ""
 
 
@@ -245,6 +254,100 @@ def _at_baseline(results, context):
 def _with_unit(context, code):
     unit = context.unit(code)
     return f"{context.label(code)}, {unit}," if unit else context.label(code)
+
+
+def adherence(results, context):
+    """Say which share of the planned sessions was attended, and by how many patients enough."""
+    method, rounding = table_adherence.METHOD, context.style["rounding"]
+    if results.where(METHOD=method).empty:
+        return []
+
+    def described(stat, arm):
+        return results.get(method, stat, "ADHER", group=arm["code"])
+
+    asked = [arm for arm in context.arms if described("mean", arm) is not None]
+    known = [arm for arm in asked if described("mean", arm).estimated]
+    said = []
+    if known:
+        means = []
+        for arm in known:
+            mean, sd = described("mean", arm), described("sd", arm)
+            means.append([lookup.part(mean, 1, rounding), "%"])
+            if sd is not None and sd.estimated:
+                means[-1] += [" (SD ", lookup.part(sd, 1, rounding), ")"]
+        tail = f" of the sessions planned for them{_in_order(context, known)}."
+        said.append(_sentence("Patients attended a mean of ", _series(means), tail))
+    said += [
+        _sentence(f"In {arm['label']} no adherence is known.") for arm in asked if arm not in known
+    ]
+    none = [arm["label"] for arm in context.arms if arm not in asked]
+    if none:
+        said.append(_sentence(f"No sessions were planned in {listed(none)}."))
+    shares = []
+    for level in results.levels(method, table_adherence.LIMIT):
+        who = _patients(results, context, method, level, asked)
+        limit = level.removeprefix(table_adherence.LIMIT)
+        if who and shares:
+            shares.append([f"at least {limit}% by ", who])
+        elif who:
+            order = "" if known == asked else _in_order(context, asked)
+            lead = f"At least {limit}% of their sessions were attended by "
+            shares.append([lead, who, f"{OF_ALL}{order}"])
+    if shares:
+        said.append(_sentence(_series(shares), "."))
+    others = {"none": "None was attended by ", "unknown": "Adherence is not known of "}
+    for level, lead in others.items():
+        if _any(results, method, level, asked):
+            said.append(_sentence(lead, _patients(results, context, method, level, asked), "."))
+    return said
+
+
+def adverse(results, context):
+    """Say how many patients had an adverse event, a serious one, and one that was fatal."""
+    method, arms = table_adverse.METHOD, context.arms
+    who = _patients(results, context, method, "any", arms)
+    if not who:
+        return []
+    emergent = context.plan.get("analyses", {}).get(method, {}).get("emergent", True)
+    kind = "A treatment-emergent adverse event" if emergent else "An adverse event"
+    told = [[f"{kind} was recorded in ", who, f"{OF_ALL}{_in_order(context)}"]]
+    serious, fatal = (
+        _patients(results, context, method, level, arms) for level in ("serious", "fatal")
+    )
+    told += [["a serious one in ", serious]] * bool(serious)
+    told += [["a fatal one in ", fatal]] * bool(fatal)
+    said = [_sentence(_series(told, last=", and "), ".")]
+    if not serious:
+        said.append(_sentence("It was not recorded which events were serious."))
+    elif _any(results, method, UNTOLD, arms):
+        who = _patients(results, context, method, UNTOLD, arms)
+        said.append(_sentence("Whether an event was serious was not recorded in ", who, "."))
+    return said
+
+
+def _patients(results, context, method, level, arms):
+    """Patients of a level as number and percentage, an arm each; None where the results lack one.
+
+    A percentage of nobody is not told.
+    """
+    found = []
+    for arm in arms:
+        count, share = (
+            results.get(method, stat, group=arm["code"], level=level) for stat in ("n", "pct")
+        )
+        if count is None:
+            return None
+        found.append([lookup.count_part(count)])
+        if count.value > 0 and share is not None and share.estimated:
+            percent = lookup.part(share, 1, context.style["rounding"])
+            found[-1] += [" (", percent, "%)"]
+    return _series(found) or None
+
+
+def _any(results, method, level, arms):
+    """Whether anybody of some arms is counted in a level."""
+    found = [results.get(method, "n", group=arm["code"], level=level) for arm in arms]
+    return any(count is not None and count.value > 0 for count in found)
 
 
 def primary(results, context):
