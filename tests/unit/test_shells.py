@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from matplotlib.ticker import FixedLocator
 
 from lungitude import cli
 from lungitude.checks import TrialError
-from lungitude.reporting import fabricated, figure, rendering, shells, table
+from lungitude.reporting import fabricated, figure, rendering, shells, table, table_adverse
 from lungitude.reporting.results import Part
 
 PARAMETERS = """\
@@ -30,6 +31,9 @@ DISPLAYS = [
     "figure_trend",
     "figure_sensitivity",
     "figure_missing",
+    "table_adherence",
+    "table_adverse",
+    "figure_individual",
 ]
 CONFIG = {
     "trial": "mock",
@@ -59,6 +63,8 @@ CONFIG = {
         "randomisation": "randomisation.tsv",
         "measurements": "measurements.tsv",
         "parameters": "parameters.tsv",
+        "sessions": "sessions.tsv",
+        "adverse": "adverse.tsv",
     },
 }  # fmt: skip
 PLAN = {
@@ -67,6 +73,8 @@ PLAN = {
         "disposition": {},
         "baseline": {"smd": True},
         "describe": {},
+        "adherence": {"limits_pct": [80]},
+        "adverse": {"population": "ITT"},
         "ancova": {"covariates": ["BASE", "AGE"]},
         "mmrm": {"covariates": ["BASE"], "parameters": ["VO2MAX"]},
     },
@@ -102,14 +110,14 @@ def made(request, tmp_path_factory):
     # One arm is compared with nobody, so that there is no p value to adjust.
     plan = {"families": []} if request.param == 1 else {}
     design = shells.design_of(folder_of(path, request.param, plan=plan))
-    frame, undone = fabricated.results_of(design.config, design.plan, path / "parameters.tsv")
-    assert undone == {}
+    given = (design.config, design.plan, path / "parameters.tsv")
+    invented = fabricated.results_of(*given)
+    assert invented.undone == {}
     context = shells.context_of(design, design.strata[0])
     pictures = path / "pictures"
     pictures.mkdir()
-    mock = shells.shells(frame, context, undone, pictures)
-    other, _ = fabricated.results_of(design.config, design.plan, path / "parameters.tsv", seed=77)
-    looked = shells.Looked(other, context)
+    mock = shells.shells(invented, context, pictures)
+    looked = shells.Looked(fabricated.results_of(*given, seed=77).results, context)
     real = {}
     for display in design.plan["displays"]:
         module = rendering.MODULES[display["id"]]
@@ -193,12 +201,12 @@ def test_figures_keep_their_axes_and_lose_their_data(made):
         assert "MOCK SHELL: NO DATA" in svg
         for _, text in figure.addresses(svg):
             assert not re.search(r"\d", text), (name, text)
-    trend = drawings["figure_trend"]
-    assert "Peak oxygen uptake" in trend
-    assert "Week 12" in trend
-    said = re.findall(r"<text[^>]*>([^<]*)</text>", trend)
-    assert "xx" in said
-    assert not [text for text in said if re.fullmatch(r"[\u2212-]?[\d.]+", text)]
+    for name in ("figure_trend", "figure_individual"):
+        assert "Peak oxygen uptake" in drawings[name]
+        assert "Week 12" in drawings[name]
+        said = re.findall(r"<text[^>]*>([^<]*)</text>", drawings[name])
+        assert "xx" in said
+        assert not [text for text in said if re.fullmatch(r"[\u2212-]?[\d.]+", text)]
 
 
 def test_nothing_but_axes_is_left_in_a_panel():
@@ -216,6 +224,92 @@ def test_nothing_but_axes_is_left_in_a_panel():
     assert not [*axes.patches, *axes.collections]
     assert {tick.get_text() for tick in axes.get_yticklabels()} == {"xx"}
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["Week 1", "Week 2"]
+
+
+def test_log_axes_lose_their_numbers_and_axes_without_numbers_get_none():
+    drawn = figure.new(60.0)
+    first, second = (drawn.add_axes((place, 0.2, 0.3, 0.7)) for place in (0.1, 0.6))
+    for axes in (first, second):
+        axes.set_yscale("log")
+        axes.set_ylim(0.4, 3)
+        axes.yaxis.set_major_locator(FixedLocator([0.5, 1, 2]))
+    second.set_yticklabels([])
+    shells.blank(drawn)
+    drawn.draw_without_rendering()
+    assert {tick.get_text() for tick in first.get_yticklabels()} == {"xx"}
+    assert not any(tick.get_text() for tick in second.get_yticklabels())
+
+
+def cells(shell):
+    return {row.label.text: [one.text for one in row.cells] for row in shell.rows}
+
+
+def test_shells_of_safety_have_every_line_that_the_tables_can_have(made):
+    design, mock, _ = made
+    groups = len(design.config["arms"]) + (len(design.config["arms"]) > 1)
+    shown = {shell.id: cells(shell) for shell in mock.document.tables}
+    for label in ("With planned sessions", "At least 80% of their sessions",
+                  "No session attended", "Adherence not known"):  # fmt: skip
+        assert shown["table_adherence"][label] == ["xx (xx.x)"] * groups
+    assert shown["table_adherence"]["Minimum\u2013maximum"] == ["xx.x\u2013xx.x"] * groups
+    lines = shown["table_adverse"]
+    kinds = [*table_adverse.KINDS.values(), "Any adverse event", "Began before randomisation"]
+    for label in (*kinds, "[system organ class A]", "[preferred term B]"):
+        assert lines[label] == ["xx (xx.x) [xx]"] * groups, label
+
+
+def test_terms_stand_in_one_order_in_each_stratum(tmp_path):
+    design = shells.design_of(folder_of(tmp_path))
+    invented = fabricated.results_of(design.config, design.plan, tmp_path / "parameters.tsv")
+    rows = invented.results[invented.results["METHOD"] == "adverse"]
+    for _, own in rows.groupby("STRATUM"):
+        named = [name for name in dict.fromkeys(own["LEVEL"]) if name.startswith(("soc:", "pt:"))]
+        assert named == sorted(named, key=lambda name: name.removeprefix("soc:")[-2])
+        assert len(named) == 7
+
+
+def test_a_display_without_its_sheet_or_of_the_network_has_no_shell_and_a_reason(tmp_path):
+    kinds = ["table_adherence", "table_adverse", "table_network_accuracy", "table_primary"]
+    sheets = {name: file for name, file in CONFIG["sheets"].items()
+              if name not in ("sessions", "adverse")}  # fmt: skip
+    analyses = {name: PLAN["analyses"][name] for name in ("adherence", "adverse", "ancova")}
+    plan = {"displays": [{"id": kind, "title": kind} for kind in kinds],
+            "analyses": {**analyses, "network_study": {"tables": "."}}}  # fmt: skip
+    path = folder_of(tmp_path / "trial", 2, {"sheets": sheets}, plan)
+    written = shells.write(shells.design_of(path), tmp_path / "out")
+    (left_out,) = written.values()
+    assert dict(left_out) == {
+        "table_adherence": "config.yaml names no 'sheets: sessions', without which a run leaves it "
+        "out as well",
+        "table_adverse": "config.yaml names no 'sheets: adverse', without which a run leaves it "
+        "out as well",
+        "table_network_accuracy": "it tells how the network was tested, not about patients, and "
+        "needs no shell",
+    }
+
+
+def test_a_set_that_asks_for_sessions_has_shells(tmp_path):
+    sets = {"ITT": PLAN["populations"]["ITT"],
+            "PP": {"label": "Per protocol", "rule": "randomised", "adherence_pct": 80}}  # fmt: skip
+    plan = {"populations": sets, "displays": [{"id": "table_adherence", "title": "Adherence"}],
+            "analyses": {"adherence": {"population": "PP", "limits_pct": [80]},
+                         "ancova": PLAN["analyses"]["ancova"]}}  # fmt: skip
+    path = folder_of(tmp_path / "trial", 2, plan=plan)
+    assert list(shells.write(shells.design_of(path), tmp_path / "out").values()) == [[]]
+
+
+@pytest.mark.parametrize("form", ["waterfall", "ridge"])
+def test_changes_of_patients_have_a_shell_in_each_form(form, tmp_path):
+    shown = {"id": "changes", "kind": "figure_individual", "form": form, "title": "Changes",
+             "parameters": ["VO2MAX", "CACS"]}  # fmt: skip
+    analyses = {name: PLAN["analyses"][name] for name in ("describe", "ancova")}
+    path = folder_of(tmp_path / "trial", 2, plan={"displays": [shown], "analyses": analyses})
+    assert list(shells.write(shells.design_of(path), tmp_path / "out").values()) == [[]]
+    page = (tmp_path / "out" / "shells.html").read_text()
+    assert page.count(">no data<") == (4 if form == "waterfall" else 2)
+    said = re.findall(r"<text[^>]*>([^<]*)</text>", page)
+    assert "Coronary artery calcium score: Week 12" in said
+    assert not [text for text in said if re.fullmatch(r"[\u2212-]?[\d.]+", text)]
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ real ones, they are made from real analyses of values that are drawn at random. 
 temporary folder that is gone when the shells are made.
 """
 
-import logging
 import math
 import runpy
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -41,6 +41,33 @@ EACH_ALONE = (
 # What a parameter without plausible limits is drawn from, and the same of a characteristic.
 LIMITS = (0.0, 100.0)
 SPREAD, NOISE = 0.08, 0.04  # SD of patients and of visits, as shares of the plausible range
+SESSIONS = 12  # planned for each patient
+# Classes and terms of adverse events, and how many of the patients of an arm and level have them.
+# Who has a rarer one has the more frequent ones, too, so that their order is the same everywhere.
+TERMS = (("A", "A", 6), ("A", "B", 4), ("B", "C", 2))
+FEW = 2  # patients of an arm and level with what is rare: gaps in the records, early events
+# Analyses of a sheet that a trial need not have.
+OF_SHEETS = {"adherence": "sessions", "adverse": "adverse"}
+NETWORK = "network_study"
+
+
+@dataclass(frozen=True)
+class Invented:
+    """What the analyses of a plan make of invented patients.
+
+    Attributes
+    ----------
+    results : DataFrame
+        The analysis results table.
+    individual : DataFrame
+        The values of single patients.
+    undone : dict of str to str
+        By analysis that was not run, why.
+    """
+
+    results: pd.DataFrame
+    individual: pd.DataFrame
+    undone: dict
 
 
 def results_of(config, plan, parameters, reads=None, seed=SEED):
@@ -58,8 +85,7 @@ def results_of(config, plan, parameters, reads=None, seed=SEED):
 
     Returns
     -------
-    (DataFrame, dict)
-        The analysis results table; and by analysis, why it could not be run on invented data.
+    Invented
 
     Notes
     -----
@@ -77,15 +103,29 @@ def results_of(config, plan, parameters, reads=None, seed=SEED):
             files[sheet] = folder / f"{sheet}.tsv"
             tables.write(frame, files[sheet])
         files |= _cohort(config, plan, files, folder)
-        parts, undone = [], {}
-        for method in plan["analyses"]:
-            try:
-                parts.append(_analysis(method, config, plan, described, files, folder))
-            except AttributeError as lacking:  # an input that is not invented here
-                logging.getLogger(__name__).info("%s: %s", method, lacking)
-                undone[method] = f"the analysis '{method}' needs data that a shell does not invent"
+        undone = {name: why for name in plan["analyses"] if (why := not_run(name, config))}
+        parts = [
+            _analysis(method, config, plan, described, files, folder)
+            for method in plan["analyses"]
+            if method not in undone
+        ]
+        output = folder / "individual.parquet"
+        params = {"analyses": plan["analyses"], "visits": config["visits"]}
+        params["strata"] = config["strata"]
+        _run("list_individuals", files, {"individual": output}, params)
         populations = results.planned_populations(plan)
-        return results.gather(parts, plan.get("families"), populations), undone
+        gathered = results.gather(parts, plan.get("families"), populations)
+        return Invented(gathered, tables.read_parquet(output), undone)
+
+
+def not_run(method, config):
+    """Return why an analysis is not run on invented patients; "" where it is."""
+    if method == NETWORK:
+        return "it tells how the network was tested, not about patients, and needs no shell"
+    sheet = OF_SHEETS.get(method)
+    if sheet and sheet not in config["sheets"]:
+        return f"config.yaml names no 'sheets: {sheet}', without which a run leaves it out as well"
+    return ""
 
 
 def _run(script, inputs, outputs, params):
@@ -106,10 +146,20 @@ def _cohort(config, plan, files, folder):
     names = ("adsl", "adqct", "adfun")
     made = {name: folder / f"{name}.parquet" for name in names}
     outputs = {**made, **{f"{name}_tsv": folder / f"{name}.tsv" for name in names}}
-    used = ("subjects", "randomisation", "measurements", "parameters", "events")
+    used = ["subjects", "randomisation", "measurements", "parameters", "events"]
+    used += [name for name in ("sessions",) if name in files]
     params = {key: config[key] for key in ("arms", "visits", "strata", "characteristics")}
     params |= {"populations": plan["populations"], "data_cut": None, "study": "SHELL"}
     _run("derive_adam", {name: files[name] for name in used}, outputs, params)
+    for script, sheet, name in (
+        ("derive_exposure", "sessions", "adex"),
+        ("derive_adverse", "adverse", "adae"),
+    ):
+        if sheet in files:
+            made[name] = folder / f"{name}.parquet"
+            inputs = {"adsl": made["adsl"], sheet: files[sheet]}
+            outputs = {name: made[name], f"{name}_tsv": folder / f"{name}.tsv"}
+            _run(script, inputs, outputs, {"strata": config["strata"], "data_cut": None})
     return made
 
 
@@ -222,14 +272,15 @@ def sheets(config, plan, parameters, reads, rng):
     Returns
     -------
     dict of str to DataFrame
-        subjects, randomisation, measurements, events, reads, scans and truth.
+        subjects, randomisation, measurements, events, reads, scans and truth; sessions and adverse
+        where config.yaml names them.
     """
     patients = subjects(config, rng)
     arms = patients.pop("ARM")
     leavers = patients.pop("LEAVES")
     visits = sorted(config["visits"], key=lambda visit: visit["number"])
     taken = measurements(patients, leavers, visits, plan, parameters, rng)
-    return {
+    made = {
         "subjects": patients,
         "randomisation": pd.DataFrame({"USUBJID": patients["USUBJID"], "ARM": arms}),
         "measurements": taken,
@@ -238,6 +289,11 @@ def sheets(config, plan, parameters, reads, rng):
         "scans": scans(patients, leavers, visits if "scans" in config["sheets"] else []),
         "truth": truth(taken, plan, rng),
     }
+    if "sessions" in config["sheets"]:
+        made["sessions"] = sessions(patients, rng)
+    if "adverse" in config["sheets"]:
+        made["adverse"] = adverse(patients)
+    return made
 
 
 def subjects(config, rng):
@@ -415,3 +471,44 @@ def truth(taken, plan, rng):
             named = mine.rename(columns={"AVAL": source["column"]})
             table = table.merge(named, on=["USUBJID", "AVISIT"], how="left")
     return table
+
+
+def sessions(patients, rng):
+    """Invent the sessions of each patient: some come to none, and of some it is not recorded."""
+    place = np.arange(len(patients)) % PER_LEVEL
+    came = pd.Series(rng.integers(SESSIONS // 2, SESSIONS + 1, len(patients)), dtype="Int64")
+    came[place < FEW] = 0
+    came[(place >= FEW) & (place < 2 * FEW)] = pd.NA
+    return pd.DataFrame({
+        "USUBJID": patients["USUBJID"], "PERIOD": "[period]", "PLANNED": SESSIONS, "ATTENDED": came,
+    })  # fmt: skip
+
+
+def adverse(patients):
+    """Invent adverse events, so that the table has every line that it can have.
+
+    Of the patients of an arm and level, the first ones have them, of all kinds; the first ones of
+    these also have an event of which nothing was recorded, and one before randomisation. A class
+    that one patient alone had shows what is said of classes that are left out.
+    """
+    columns = ["USUBJID", "AETERM", "AEDECOD", "AEBODSYS", "AESTDY", "AESEV", "AESER", "AEREL",
+               "AEACN", "AEOUT"]  # fmt: skip
+    severe = ("SEVERE", "Y", "RELATED", "DRUG WITHDRAWN", "FATAL")
+    mild = ("MILD", "N", "NOT RELATED", "DOSE NOT CHANGED", "RECOVERED/RESOLVED")
+    rows = []
+
+    def add(who, letter, term, day, kind=(None,) * 5):
+        name = f"[preferred term {term}]"
+        rows.append((who, name, name, f"[system organ class {letter}]", day, *kind))
+
+    for index, who in enumerate(patients["USUBJID"]):
+        place = index % PER_LEVEL
+        for letter, term, count in TERMS:
+            if place < count:
+                add(who, letter, term, 2, severe if place < FEW else mild)
+        if place < FEW:
+            add(who, "A", "A", 2)
+            add(who, "A", "A", -2, mild)
+        if index == 0:
+            add(who, "C", "D", 2, mild)
+    return pd.DataFrame(rows, columns=columns)

@@ -35,11 +35,14 @@ from lungitude.reporting import (
 )
 from lungitude.reporting.context import Context
 from lungitude.reporting.format import NOT_ESTIMATED
+from lungitude.reporting.individual import Individual
 from lungitude.reporting.results import ADDRESS, Absent, Part, Results
 from lungitude.trial import SHEETS, Trial, load, with_defaults
 
 HEADER = "Mock shell: no data"
 NOTE = "Programming note."
+# Figures of single patients, whose number must be that of the results.
+OF_PATIENTS = ("figure_individual", "figure_agreement")
 # Statistics that lie between -1 and 1: one place before the point.
 SMALL = re.compile(r"(^|_)(p|r|icc|ccc|smd)(_|$)")
 DIGIT = re.compile(r"\d")
@@ -153,15 +156,13 @@ def write(trial, folder, strata=("all",)):
     if unknown:
         raise ValueError(f"stratum {', '.join(unknown)} is not one of {', '.join(known)}")
     reads = trial.reads if len(trial.reads) else None
-    frame, undone = fabricated.results_of(
-        trial.config, trial.plan, trial.paths["parameters"], reads
-    )
+    invented = fabricated.results_of(trial.config, trial.plan, trial.paths["parameters"], reads)
     written = {}
     for name in strata:
         target = Path(folder) / ("" if name == "all" else name)
         context = context_of(trial, known[name])
         with tempfile.TemporaryDirectory(prefix="lungitude-shells-") as pictures:
-            made = shells(frame, context, undone, pictures)
+            made = shells(invented, context, pictures)
             page = target / "shells.html"
             with whole(page) as part:
                 part.write_text(to_page(made, context), encoding="utf-8")
@@ -191,16 +192,13 @@ def context_of(trial, stratum):
     )
 
 
-def shells(frame, context, undone, folder):
+def shells(invented, context, folder):
     """Make the shells of the displays of a plan.
 
     Parameters
     ----------
-    frame : DataFrame
-        Results of invented patients.
+    invented : fabricated.Invented
     context : Context
-    undone : dict of str to str
-        By analysis, why it was not run.
     folder : path
         Where pictures are put.
 
@@ -209,14 +207,17 @@ def shells(frame, context, undone, folder):
     Shells
     """
     pieces, shown, left_out, drawings, known = [], [], [], {}, {}
+    frame, undone = invented.results, invented.undone
     quiet = neutral(frame)
     for display in displays.of_plan(context.plan):
         own = replace(context, p_style=display.get("style") or "csr")
         kind = displays.kind_of(display)
         table_wanted = rendering.MODULES[kind] in rendering.TABLES
-        key = (table_wanted, display.get("population"))
+        as_it_is = table_wanted or kind in OF_PATIENTS
+        key = (as_it_is, display.get("population"))
         if key not in known:  # reading a large table of results takes longer than most displays
-            known[key] = Looked(frame if table_wanted else quiet, context, key[1])
+            given = frame if as_it_is else quiet
+            known[key] = Looked(given, context, key[1], invented.individual)
         try:
             if table_wanted:
                 pieces.append(table_shell(known[key], own, display))
@@ -254,10 +255,15 @@ class Looked:
     frame : DataFrame
     context : Context
     population : str or None
+    individual : DataFrame, optional
+        The values of single patients.
     """
 
-    def __init__(self, frame, context, population=None):
-        self.results = Results(frame, context.stratum["path"], context.plan, population)
+    def __init__(self, frame, context, population=None, individual=None):
+        stratum, plan = context.stratum, context.plan
+        if individual is not None:
+            individual = Individual(individual, stratum, plan, population)
+        self.results = Results(frame, stratum["path"], plan, population, individual)
         self.rows = {}
         for row in self.results.known.to_dict("records"):
             self.rows["|".join(row[name] for name in ADDRESS).rstrip("|")] = row
@@ -555,7 +561,9 @@ def _blank_panel(axes):
         if text.get_transform() == axes.get_xaxis_transform() and not text.get_gid():
             text.remove()
     for axis in (axes.xaxis, axes.yaxis):
-        if not isinstance(axis.get_major_locator(), FixedLocator | NullLocator):
+        named = isinstance(axis.get_major_locator(), FixedLocator | NullLocator)
+        written = any(label.get_text() for label in axis.get_ticklabels())
+        if written and (not named or axis.get_scale() == "log"):
             axis.set_major_formatter(FuncFormatter(lambda value, place: "xx"))
             axis.set_minor_formatter(NullFormatter())
     axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center", va="center",
