@@ -6,6 +6,7 @@ from pathlib import Path
 from lungitude import backends, label_names
 from lungitude.checks import nearest
 from lungitude.registration import settings as registration
+from lungitude.safety import DERIVED, EVENT
 
 # What a series is for; `imaging` of config.yaml names the series of each.
 ROLES = ("inspiration", "expiration", "calcium", "gated")
@@ -14,8 +15,8 @@ ROLES = ("inspiration", "expiration", "calcium", "gated")
 RESERVED = set(
     "STUDYID USUBJID ARM TRT01P TRT01PN RANDDT EOSSTT EOSDT DCSREAS ITTFL SAFFL PPROTFL PARAMCD "
     "PARAM PARAMN AVISIT AVISITN ADT ADY AVAL AVALU BASE CHG PCHG ABLFL ANL01FL DTYPE "
-    "SOURCE".split()
-)
+    "SOURCE AESEQ".split()
+) | {*EVENT, *DERIVED}
 TOTAL = "TOTAL"
 
 

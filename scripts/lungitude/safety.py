@@ -20,6 +20,8 @@ EVENT = (
     "AETERM AEDECOD AEBODSYS AESTDTC AEENDTC AESTDY AEENDY AESEV AESER AEREL AEACN AEOUT".split()
 )
 NUMBERS = ("AESEQ", "AESTDY", "AEENDY")
+# What ADAE makes of them.
+DERIVED = ("ASTDT", "ASTDY", "AREL", "TRTEMFL", "ANL01FL")
 # They are text even where all their cells look like numbers: a year alone, a term such as 1.
 TEXT = [name for name in EVENT if name not in NUMBERS]
 NOT_CODED = "Not coded"
@@ -85,8 +87,8 @@ def adae(adverse, adsl, strata=(), data_cut=None):
     Returns
     -------
     DataFrame
-        STUDYID USUBJID TRT01P TRT01PN, strata, flags of analysis sets, AESEQ, `EVENT`, ASTDT ASTDY
-        AREL TRTEMFL ANL01FL; sorted by USUBJID and AESEQ. AEDECOD is AETERM where the sheet has no
+        STUDYID USUBJID TRT01P TRT01PN, strata, flags of analysis sets, AESEQ, `EVENT` and
+        `DERIVED`; sorted by USUBJID and AESEQ. AEDECOD is AETERM where the sheet has no
         term, AEBODSYS "Not coded" where it has no class. ASTDT is the start where its day is
         known, ASTDY its study day, else AESTDY. TRTEMFL is N only for events that certainly began
         before the day of randomisation: an unknown start counts as emergent.
@@ -119,8 +121,7 @@ def adae(adverse, adsl, strata=(), data_cut=None):
     days = table["AESTDY"].astype("Float64").astype(float)
     told = randomised + pd.to_timedelta(days - (days > 0), unit="D")
     table["ANL01FL"] = analysed(first.where(first.notna(), told), data_cut)
-    derived = ["ASTDT", "ASTDY", "AREL", "TRTEMFL", "ANL01FL"]
-    return _joined(table, adsl, strata, ["AESEQ", *EVENT, *derived])
+    return _joined(table, adsl, strata, ["AESEQ", *EVENT, *DERIVED])
 
 
 def _bounds(dates):

@@ -7,7 +7,7 @@ from unit import hard_trials
 from unit.test_analysis import Trial, pick, value
 
 from helpers import change_cell, edit_yaml, problems_of
-from lungitude import adam, safety, tables, trial
+from lungitude import adam, configs, safety, tables, trial
 from lungitude.analysis.adherence import adherence
 from lungitude.analysis.adverse import adverse
 from lungitude.checks import schema
@@ -406,6 +406,13 @@ def test_hard_trials_are_got_through(name):
     hard_trials.check(adherence(one.adsl, safety.adex(sessions, one.adsl, one.strata), {}, *lists))
     hard_trials.check(adverse(one.adsl, safety.adae(events, one.adsl, one.strata), {}, *lists))
     hard_trials.check(adherence(one.adsl, safety.adex(sessions[:0], one.adsl), {}, *lists))
+
+
+def test_no_column_of_a_trial_can_stand_for_one_that_adae_or_adex_makes():
+    one = adsl()
+    strata = {factor["column"] for factor in STRATA}
+    for table in (safety.adex(SESSIONS, one, STRATA), adae(*EVENTS)):
+        assert set(table) - strata <= configs.RESERVED
 
 
 # --- The sheets of a trial folder -----------------------------------------------------------------

@@ -263,6 +263,14 @@ SLIPS = {
         text("config.yaml", "column: BMI", "column: CHG"),
         "characteristic 'CHG' has a reserved name; rename the column",
     ),
+    "a column of the adverse events": (
+        text("config.yaml", "column: BMI", "column: AESEV"),
+        "characteristic 'AESEV' has a reserved name; rename the column",
+    ),
+    "a column that is made of them": (
+        text("config.yaml", "column: BMI", "column: TRTEMFL"),
+        "characteristic 'TRTEMFL' has a reserved name; rename the column",
+    ),
     "an arm named total": (
         text("config.yaml", "code: EG", "code: TOTAL"),
         "the arm code 'TOTAL' is kept for all arms together; choose another",
