@@ -30,6 +30,8 @@ rule derive_adam:
         strata=SETTINGS["strata"],
         characteristics=SETTINGS["characteristics"],
         populations=PLAN.get("populations"),
+        visit_windows=WINDOWS,
+        scans=expected_scans() if WINDOWS else [],
         code=code("derive_adam"),
     script:
         "../scripts/derive_adam.py"

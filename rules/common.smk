@@ -48,6 +48,7 @@ pathvars:
 RESULTS = f"results/{TRIAL.config['trial']}"
 SETTINGS = TRIAL.config
 IMAGING = SETTINGS.get("imaging", {})
+WINDOWS = SETTINGS.get("visit_windows", {})
 PLAN = TRIAL.plan or {}
 SCANS = trials.with_runs(TRIAL.scans, IMAGING)
 EXTERNAL = IMAGING.get("external", {})
@@ -545,6 +546,7 @@ def reporting(script):
         "arms": SETTINGS["arms"],
         "visits": SETTINGS["visits"],
         "strata": SETTINGS["strata"],
+        "visit_windows": WINDOWS,
         "characteristics": SETTINGS["characteristics"],
         "parameters": parameter_rows(),
         "plan": PLAN,

@@ -1,6 +1,8 @@
 """Join measurements with patients and arms to the analysis data sets of the trial."""
 
-from lungitude import adam, tables
+import pandas as pd
+
+from lungitude import adam, cohort, tables, windows
 from lungitude.job import job_log
 
 
@@ -15,6 +17,16 @@ def main(job):
     events = getattr(job.input, "events", None)
     randomisation = getattr(job.input, "randomisation", None)
     sessions = getattr(job.input, "sessions", None)
+    settings = getattr(params, "visit_windows", None) or {}
+    taken = measurements
+    if settings:
+        scans = pd.DataFrame(params.scans, columns=[*cohort.IDENTITY, "ADT"])
+        measurements = windows.derive(
+            *(measurements, subjects, parameters, params.visits, settings),
+            scans=scans,
+            data_cut=params.data_cut,
+        )
+        taken = measurements.loc[measurements["ANLREAS"] == ""]
     adsl = adam.adsl(
         subjects,
         tables.read(randomisation) if randomisation else None,
@@ -24,10 +36,11 @@ def main(job):
         characteristics=params.characteristics,
         populations=params.populations,
         events=tables.read(events) if events else None,
-        measurements=measurements,
+        measurements=taken,
         data_cut=params.data_cut,
         study=params.study,
         sessions=tables.read(sessions, text=["PERIOD"]) if sessions else None,
+        reference=settings.get("reference", "RANDDT"),
     )
     written = {"adsl": adsl}
     for name in adam.DATASETS:

@@ -3,7 +3,7 @@
 import itertools
 from pathlib import Path
 
-from lungitude import backends, label_names
+from lungitude import backends, label_names, windows
 from lungitude.checks import nearest
 from lungitude.registration import settings as registration
 
@@ -14,7 +14,7 @@ ROLES = ("inspiration", "expiration", "calcium", "gated")
 RESERVED = set(
     "STUDYID USUBJID ARM TRT01P TRT01PN RANDDT EOSSTT EOSDT DCSREAS ITTFL SAFFL PPROTFL PARAMCD "
     "PARAM PARAMN AVISIT AVISITN ADT ADY AVAL AVALU BASE CHG PCHG ABLFL ANL01FL DTYPE "
-    "SOURCE".split()
+    "SOURCE RFSTDT ASEQ VISIT AWTARGET AWTDIFF AWLO AWHI AWRANGE AWU ANLREAS".split()
 )
 TOTAL = "TOTAL"
 
@@ -64,6 +64,7 @@ def problems(config, document):
                 f"{last['number']:g}; list visits by time, each with a greater number"
             )
             yield problem(["visits", index], text)
+    yield from windows.config_problems(config, problem)
     yield from _strata_problems(config, problem)
     yield from _characteristics_problems(config, problem)
     yield from _section_problems(config, problem)

@@ -49,6 +49,16 @@ LABELS = {
     "ANL01FL": "Analysis Flag 01",
     "DTYPE": "Derivation Type",
     "SOURCE": "Source of the Value",
+    "RFSTDT": "Subject Reference Start Date",
+    "ASEQ": "Analysis Sequence Number",
+    "VISIT": "Visit Name",
+    "AWTARGET": "Analysis Window Target",
+    "AWTDIFF": "Analysis Window Diff from Target",
+    "AWLO": "Analysis Window Beginning Timepoint",
+    "AWHI": "Analysis Window Ending Timepoint",
+    "AWRANGE": "Analysis Window Valid Relative Range",
+    "AWU": "Analysis Window Unit",
+    "ANLREAS": "Reason Record Is Not Analyzed",
 }
 DATASETS = {
     "ADSL": ("Subject-Level Analysis Dataset", "SUBJECT LEVEL ANALYSIS DATASET", ["USUBJID"]),
@@ -233,7 +243,7 @@ def write_dataset_json(frame, path, dataset, label, found, study, cut=None):
     cut : str, optional
         Day of the data cut (ISO), which stands for the day of writing: no clock in an output.
     """
-    keys = keys_of(dataset)
+    keys = keys_of(dataset, frame)
     content = {
         "datasetJSONCreationDateTime": f"{cut or EPOCH}T00:00:00",
         "datasetJSONVersion": "1.1.0",
@@ -278,9 +288,9 @@ def _value(value, kind):
     return int(value) if kind == "integer" else float(value)
 
 
-def keys_of(dataset):
-    """Return the variables that name a record of a data set."""
-    return DATASETS[dataset][2] or BDS_KEYS
+def keys_of(dataset, names):
+    """Return the variables that name a record of a data set, of which `names` are there."""
+    return DATASETS[dataset][2] or [*BDS_KEYS, *(["ASEQ"] if "ASEQ" in names else [])]
 
 
 def write_define(described, path, study, title, cut=None):
@@ -314,7 +324,7 @@ def write_define(described, path, study, title, cut=None):
     )
     for dataset, found in described.items():
         label, structure, _ = DATASETS[dataset]
-        keys = keys_of(dataset)
+        keys = keys_of(dataset, [variable.name for variable in found])
         group = define.ItemGroupDef(
             OID=f"IG.{dataset}",
             Name=dataset,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lungitude import configs, documents, plans, sheets
+from lungitude import configs, documents, plans, sheets, windows
 from lungitude.checks import Problem, Rule, TrialError, nearest, schema, shown
 from lungitude.documents import dates_as_text
 from lungitude.sheets import numbers
@@ -155,6 +155,10 @@ def load(config_path, config=None, root="."):
     problems += _sheet_problems(trial, given, unsure, Path(root))
     problems += [] if clashes or "scans" in unsure else _second_opinion_problems(trial, document)
     problems += [] if clashes or "parameters" in unsure else _spread_problems(trial, document)
+    if "visit_windows" in config and not clashes:
+        broken = {problem.file for problem in problems}
+        if not broken & {str(path) for path in paths.values()}:
+            problems += windows.problems(trial)
     if "phantom" in config and not clashes:
         problems += _phantom_problems(trial)
     if plan is not None:
@@ -239,7 +243,10 @@ def _sheet_problems(trial, given, unsure, root):
         "subjects": [_same_but_case(trial.subjects)],
         "randomisation": [*subject, _arm_rule(trial)],
         "scans": [*subject, *_scan_rules(trial, root)],
-        "measurements": [*subject, _visit_rule(trial), *measured],
+        "measurements": [
+            *(*subject, _visit_rule(trial, extra=windows.unscheduled(trial.config))),
+            *measured,
+        ],
         "parameters": _parameter_rules(trial),
         "events": subject,
         "reads": [*subject, _visit_rule(trial), *measured[:1]],
@@ -252,7 +259,8 @@ def _sheet_problems(trial, given, unsure, root):
         if frame is None:
             continue
         extra = _subject_columns(trial.config) if name == "subjects" else {}
-        yield from sheets.check(frame, name, trial.paths[name], rules[name], extra)
+        own = windows.sheet_schema(trial.config) if name == "measurements" else None
+        yield from sheets.check(frame, name, trial.paths[name], rules[name], extra, own=own)
 
 
 def _subject_columns(config):
@@ -315,8 +323,9 @@ def _arm_rule(trial):
     return Rule("ARM", lambda s: s.isin(arms), tell)
 
 
-def _visit_rule(trial, imaging=False):
+def _visit_rule(trial, imaging=False, extra=()):
     names = [v["name"] for v in trial.config["visits"] if v["imaging"] or not imaging]
+    names += extra
     what = "'visits' with imaging" if imaging else "'visits'"
 
     def tell(value, row):

@@ -8,6 +8,7 @@ import pandas as pd
 from lungitude.adam import FLAGS
 from lungitude.analysis.common import Cohort
 from lungitude.results import Rows
+from lungitude.windows import outside
 
 METHOD = "disposition"
 
@@ -48,6 +49,10 @@ def disposition(
         discontinued:<REASON>, completed, ongoing, set:<POPULATION> (in that analysis set), analysed
         (has the endpoint of the primary analysis; who of them is in its model is the N of that
         analysis).
+        With visit windows, in records of measurements: records (all that were collected),
+        records_analysed, records_moved (of these, at another visit than was named),
+        records_outside (of these, outside the window of their visit) and
+        records_left_out:<reason>.
         By visit: expected (randomised, not discontinued before
         the planned day, and due at the data cut; who came is expected), attended, and with scans
         scans_expected, scans_evaluable, scans_excluded, scans_excluded:<reason>.
@@ -69,6 +74,7 @@ def disposition(
         )
         stages["analysed"] = pd.Series(~np.isnan(endpoint), index=who.index)
     counts = {("", level): flag.to_numpy(dtype=float) for level, flag in stages.items()}
+    counts.update(_of_records(who, records))
     for visit in visits:
         counts.update(_of_visit(cohort, visit, scans, data_cut))
     for stratum, _, mask in cohort.strata():
@@ -77,7 +83,7 @@ def disposition(
             for group, member in groups.items():
                 values = {"n": count[member].sum()}
                 base = counts["", "randomised"][member].sum()
-                if not visit and level != "randomised" and base:
+                if not visit and level in stages and level != "randomised" and base:
                     values["pct"] = 100 * values["n"] / base
                 rows.add(
                     values,
@@ -91,6 +97,29 @@ def disposition(
     return rows.frame()
 
 
+def _of_records(who, records):
+    """Count the records of each patient by what became of them; nothing without visit windows."""
+    parts = [table for table in records if "ANLREAS" in table]
+    if not parts:
+        return {}
+    table = pd.concat(parts, ignore_index=True)
+    table = table.loc[table["DTYPE"] == ""]  # a mean of several was not collected
+    used = table["ANL01FL"] == "Y"
+    moved = table["VISIT"].notna() & (table["VISIT"] != table["AVISIT"])
+    parts = {
+        "records": table,
+        "records_analysed": table.loc[used],
+        "records_moved": table.loc[used & moved],
+        "records_outside": table.loc[used & outside(table)],
+    }
+    for reason in sorted(set(table["ANLREAS"]) - {""}):
+        parts[f"records_left_out:{reason}"] = table.loc[table["ANLREAS"] == reason]
+    return {
+        ("", level): who["USUBJID"].map(part.groupby("USUBJID").size()).fillna(0).to_numpy(float)
+        for level, part in parts.items()
+    }
+
+
 def _of_visit(cohort, visit, scans, data_cut):
     """Count scans and attendance of each patient at one visit, by (visit, level)."""
     name, who = visit["name"], cohort.patients
@@ -100,7 +129,8 @@ def _of_visit(cohort, visit, scans, data_cut):
             attended |= ~np.isnan(values)
     expected = np.ones(len(who), dtype=bool)
     if "day" in visit:
-        planned = pd.to_datetime(who["RANDDT"]) + pd.Timedelta(days=visit["day"] - 1)
+        day_one = who["RFSTDT"] if "RFSTDT" in who else who["RANDDT"]
+        planned = pd.to_datetime(day_one) + pd.Timedelta(days=visit["day"] - 1)
         expected &= ~(pd.to_datetime(who["EOSDT"]) < planned).to_numpy()
         if data_cut is not None:
             expected &= ~(planned > pd.Timestamp(data_cut)).to_numpy()

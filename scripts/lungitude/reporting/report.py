@@ -93,6 +93,7 @@ def build(
         excluded=exclusions(scans),
         scan_count=len(scans),
         reasons=[] if empty else scan_counts(results, context),
+        records=[] if empty else record_counts(results, context),
         groups=context.groups,
         not_estimated=not_estimated(results, context),
         left_out=[(p["display"]["title"], p["left_out"]) for p in pieces if p["left_out"]],
@@ -216,6 +217,32 @@ def scan_counts(results, context):
                     "cells": cells,
                 }
             )
+    return lines
+
+
+RECORDS = {
+    "records": "collected",
+    "records_analysed": "analysed",
+    "records_moved": "at another visit than was named",
+    "records_outside": "outside the window of their visit",
+}
+
+
+def record_counts(results, context):
+    """Count records of measurements by what became of them, as `scan_counts` does scans.
+
+    Nothing where the trial has no visit windows.
+    """
+    lines = []
+    for level in results.levels("disposition", "records"):
+        kind, _, reason = level.partition(":")
+        found = [
+            results.get("disposition", "n", group=code, level=level) for code, _ in context.groups
+        ]
+        label = f"not analysed: {reason}" if reason else RECORDS[kind]
+        cells = [lookup.count_part(number) for number in found]
+        indent = kind in ("records_moved", "records_outside")
+        lines.append({"label": label, "indent": indent, "cells": cells})
     return lines
 
 
