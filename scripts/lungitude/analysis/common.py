@@ -68,6 +68,8 @@ class Cohort:
     arm : ndarray of str
     measured : dict of (PARAMCD, AVISIT) to ndarray
         AVAL, NaN where missing.
+    dated : dict of (PARAMCD, AVISIT) to ndarray
+        Their dates (ADT) as text, None where missing.
     """
 
     def __init__(self, adsl, records, population, arms, visits, strata=(), characteristics=()):
@@ -82,7 +84,7 @@ class Cohort:
         self.visits, self.factors = list(visits), list(strata)
         self.characteristics = list(characteristics)
         self.places = {visit["name"]: visit["path"] for visit in visits}
-        self.measured = {}
+        self.measured, self.dated = {}, {}
         position = pd.Series(self.patients.index, index=self.patients["USUBJID"])
         for table in records:
             used = table.loc[
@@ -92,8 +94,11 @@ class Cohort:
             ]
             for key, rows in used.groupby(["PARAMCD", "AVISIT"], sort=False, observed=True):
                 values = np.full(len(self.patients), np.nan)
-                values[position[rows["USUBJID"]].to_numpy()] = rows["AVAL"].to_numpy(dtype=float)
+                at = position[rows["USUBJID"]].to_numpy()
+                values[at] = rows["AVAL"].to_numpy(dtype=float)
                 self.measured[key] = values
+                self.dated[key] = np.full(len(self.patients), None, dtype=object)
+                self.dated[key][at] = rows["ADT"].to_numpy(dtype=object)
 
     @property
     def baseline(self):
@@ -135,6 +140,15 @@ class Cohort:
         """AVAL or CHG (log scale: log ratio to the baseline) of a parameter at a visit."""
         values = self.value(param, visit, transform)
         return values - self.value(param, self.baseline, transform) if kind == "CHG" else values
+
+    def days_apart(self, one, other, visit):
+        """Days between two parameters at a visit, NaN where a date is missing."""
+        nobody = np.full(len(self.patients), None, dtype=object)
+        first, second = (
+            pd.to_datetime(pd.Series(self.dated.get((param, visit), nobody)))
+            for param in (one, other)
+        )
+        return (first - second).dt.days.abs().to_numpy(dtype=float)
 
     def covariate(self, name, param, transform="none"):
         """Give BASE of a parameter, or a column of ADSL as numbers or ordered categories."""

@@ -244,6 +244,11 @@ def _tests(context):
             f"{name} correlations of {what} were computed{where}{given}{adjusted(section)} over "
             "all pairs and visits."
         )
+        if "max_days_apart" in section:
+            said[-1] += (
+                f" Pairs of measurements more than {section['max_days_apart']} days apart, or "
+                "without both dates, were left out."
+            )
     if "stepwise" in analyses:
         section = analyses["stepwise"]
         said.append(
