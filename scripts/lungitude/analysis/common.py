@@ -8,6 +8,7 @@ import pandas as pd
 
 from lungitude import tables
 from lungitude.adam import flag_of
+from lungitude.analysis import pooling
 from lungitude.statistics.multiplicity import adjust
 
 ALL = "all"
@@ -175,6 +176,39 @@ class Cohort:
                 named = [str(value) for value in item["levels"]]
                 return named + [value for value in found if value not in named]
         return found
+
+    def pooled(self, data, terms, patient=None):
+        """Join sparse levels of stratum factors among the terms of a model, as config.yaml says.
+
+        Parameters
+        ----------
+        data : DataFrame
+            The rows of the model; `patient` is the column of patients who have several.
+        terms : list of str
+
+        Returns
+        -------
+        DataFrame, str
+            What was pooled, for notes.
+        """
+        said = []
+        for factor in self.factors:
+            rule, name = factor.get("pool"), factor["column"]
+            if not rule or name not in terms or data.empty:
+                continue
+            one = data if patient is None else data.drop_duplicates(patient)
+            count = pd.crosstab(one[name].astype(object), one[ARM])
+            count = count.loc[:, count.sum() >= 2]  # other arms are in no model
+            if count.empty:
+                continue
+            count = dict(zip(count.index, count.to_numpy().tolist(), strict=True))
+            found = pooling.groups(count, self.levels(name), rule["below"], rule["into"])
+            names = {level: pooling.JOINT.join(group) for group in found for level in group}
+            joint = data[name].astype(object).map(names)
+            levels = list(dict.fromkeys(names.values()))
+            data = data.assign(**{name: pd.Categorical(joint, categories=levels)})
+            said.append(pooling.told(name, found, rule["below"]))
+        return data, "; ".join(filter(None, said))
 
     def data(self, param, covariates, transform="none"):
         """Frame of arm and covariates; a response is added by the caller."""

@@ -142,6 +142,14 @@ def _models(context, models):
             "What was analysed on a log scale (log1p: of the value + 1) is given as ratio, the "
             "exponential of the difference."
         )
+    for factor in context.strata if models else ():
+        if "pool" in factor:
+            ways = {"neighbour": "a neighbouring level", "together": "each other"}
+            said.append(
+                f"In the models, levels of {factor.get('label', factor['column'])} with fewer than "
+                f"{factor['pool']['below']} patients of an arm were pooled with "
+                f"{ways[factor['pool']['into']]}."
+            )
     if "ancova" in models and context.strata and len(context.arms) > 1:
         factors = listed([factor.get("label", factor["column"]) for factor in context.strata])
         said.append(
