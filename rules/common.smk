@@ -49,6 +49,7 @@ RESULTS = f"results/{TRIAL.config['trial']}"
 SETTINGS = TRIAL.config
 IMAGING = SETTINGS.get("imaging", {})
 WINDOWS = SETTINGS.get("visit_windows", {})
+DERIVED = SETTINGS.get("derive", {})
 PLAN = TRIAL.plan or {}
 SCANS = trials.with_runs(TRIAL.scans, IMAGING)
 EXTERNAL = IMAGING.get("external", {})
@@ -600,6 +601,9 @@ def links_of_report(wildcards):
         {"label": label, "path": f"{RESULTS}/cohort/{name}.tsv"}
         for name, _, label in SAFETY.values()
     ]
+    if DERIVED:
+        path = f"{RESULTS}/cohort/grades.tsv"
+        links.append({"label": "Derived classes and those recorded", "path": path})
     if len(SCANS):
         page = f"{RESULTS}/report/quality.html"
         links.append({"label": "Quality of all scans", "path": page})

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from lungitude import adam, cohort, tables, windows
+from lungitude import adam, cohort, grades, tables, windows
 from lungitude.job import job_log
 
 
@@ -11,7 +11,11 @@ def main(job):
     params = job.params
     text = [factor["column"] for factor in params.strata]
     text += [item["column"] for item in params.characteristics if item["type"] == "category"]
-    subjects = tables.read(job.input.subjects, text=text)
+    rules = getattr(params, "derive", None) or {}
+    subjects = tables.read(job.input.subjects, text=[*text, *grades.text_columns(rules)])
+    if rules:
+        subjects, listed = grades.derive(subjects, rules)
+        tables.write(listed, job.output.grades)
     measurements = tables.read(job.input.measurements)
     parameters = tables.read(job.input.parameters)
     events = getattr(job.input, "events", None)

@@ -3,7 +3,7 @@
 import itertools
 from pathlib import Path
 
-from lungitude import backends, label_names, windows
+from lungitude import backends, grades, label_names, windows
 from lungitude.checks import nearest
 from lungitude.registration import settings as registration
 
@@ -65,6 +65,7 @@ def problems(config, document):
             )
             yield problem(["visits", index], text)
     yield from windows.config_problems(config, problem)
+    yield from grades.config_problems(config, problem)
     yield from _strata_problems(config, problem)
     yield from _characteristics_problems(config, problem)
     yield from _section_problems(config, problem)

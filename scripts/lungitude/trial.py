@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lungitude import configs, documents, plans, sheets, windows
+from lungitude import configs, documents, grades, plans, sheets, windows
 from lungitude.checks import Problem, Rule, TrialError, nearest, schema, shown
 from lungitude.documents import dates_as_text
 from lungitude.sheets import numbers
@@ -155,10 +155,11 @@ def load(config_path, config=None, root="."):
     problems += _sheet_problems(trial, given, unsure, Path(root))
     problems += [] if clashes or "scans" in unsure else _second_opinion_problems(trial, document)
     problems += [] if clashes or "parameters" in unsure else _spread_problems(trial, document)
-    if "visit_windows" in config and not clashes:
-        broken = {problem.file for problem in problems}
-        if not broken & {str(path) for path in paths.values()}:
-            problems += windows.problems(trial)
+    broken = {problem.file for problem in problems}
+    if "derive" in config and not clashes and str(paths["subjects"]) not in broken:
+        problems += grades.problems(trial)
+    if "visit_windows" in config and not clashes and not broken & set(map(str, paths.values())):
+        problems += windows.problems(trial)
     if "phantom" in config and not clashes:
         problems += _phantom_problems(trial)
     if plan is not None:
@@ -279,7 +280,9 @@ def _subject_columns(config):
     for factor in config["strata"]:
         values = [level["value"] for level in factor["levels"]]
         columns[factor["column"]] = {"type": "string", "enum": values}
-    return columns
+    derived = grades.made(config)
+    columns = {name: spec for name, spec in columns.items() if name not in derived}
+    return {**columns, **grades.sheet_columns(config)}
 
 
 def _subject_rules(trial, known):

@@ -45,7 +45,8 @@ def disposition(
     -------
     DataFrame
         Results table of STAT n, N being the patients of the group. LEVEL without a visit, with
-        STAT pct of the patients randomised: randomised (n alone), discontinued,
+        STAT pct of the patients randomised: randomised (n alone), without:<FACTOR>
+        (of no level of a stratum factor, where there is such a patient), discontinued,
         discontinued:<REASON>, completed, ongoing, set:<POPULATION> (in that analysis set), analysed
         (has the endpoint of the primary analysis; who of them is in its model is the N of that
         analysis).
@@ -73,6 +74,9 @@ def disposition(
             primary["parameter"], primary["visit"], primary.get("response", "CHG")
         )
         stages["analysed"] = pd.Series(~np.isnan(endpoint), index=who.index)
+    for factor in strata:
+        if who[factor["column"]].isna().any():  # in no report of a level, and in no model with it
+            stages[f"without:{factor['column']}"] = who[factor["column"]].isna()
     counts = {("", level): flag.to_numpy(dtype=float) for level, flag in stages.items()}
     counts.update(_of_records(who, records))
     for visit in visits:

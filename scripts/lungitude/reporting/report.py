@@ -48,6 +48,7 @@ def build(
     subjects=None,
     records=None,
     viewers=False,
+    grades=None,
 ):
     """Write the page.
 
@@ -71,6 +72,8 @@ def build(
         ADSL and BDS records of the stratum's patients, which stand behind its numbers.
     viewers : bool
         Whether each scan has a page of its own.
+    grades : DataFrame, optional
+        Of `grades.derive`: derived classes that are missing or not those recorded.
 
     Returns
     -------
@@ -90,6 +93,7 @@ def build(
         sentences=[] if empty else primary_sentence(results, context),
         findings=findings.paragraphs(results, context),
         shown=[] if empty else shown,
+        grades=None if grades is None else graded(grades, context),
         excluded=exclusions(scans),
         scan_count=len(scans),
         reasons=[] if empty else scan_counts(results, context),
@@ -244,6 +248,19 @@ def record_counts(results, context):
         indent = kind in ("records_moved", "records_outside")
         lines.append({"label": label, "indent": indent, "cells": cells})
     return lines
+
+
+def graded(grades, context):
+    """List derived classes that are missing or not those recorded: patient, factor, and why."""
+    wanted = ["RECORDED", "DERIVED", "USED", "REASON"]
+    return [
+        [
+            row["USUBJID"],
+            context.stratum_column_label(row["COLUMN"]),
+            *(_text(row[name]) or text.NOT_APPLICABLE for name in wanted),
+        ]
+        for row in grades.to_dict("records")
+    ]
 
 
 def not_estimated(results, context):

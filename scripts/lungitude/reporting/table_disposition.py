@@ -12,7 +12,7 @@ from lungitude.reporting.table import (
 )
 
 METHOD = "disposition"
-REASON, SET = "discontinued:", "set:"
+REASON, SET, WITHOUT = "discontinued:", "set:", "without:"
 
 
 def build(results, context, display):
@@ -110,7 +110,11 @@ def _stages(results, context, marks):
     def row(label, level, kind="data", indent=0):
         return Row(cell(label), count_cells(results, context, level, marks), kind, indent)
 
-    rows = [row("Randomised", "randomised"), row("Completed", "completed")]
+    rows = [row("Randomised", "randomised")]
+    for level in results.levels(METHOD, WITHOUT):
+        factor = context.stratum_column_label(level.removeprefix(WITHOUT))
+        rows.append(row(f"Without {factor}", level, indent=1))
+    rows.append(row("Completed", "completed"))
     if results.levels(METHOD, "ongoing"):
         rows.append(row("Ongoing", "ongoing"))
     rows.append(row("Discontinued", "discontinued", "group"))
