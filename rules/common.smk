@@ -494,6 +494,7 @@ def analysis_input(wildcards):
     files["parameters"] = sheet("parameters")
     if wildcards.method == "disposition":
         files["scans"] = f"{RESULTS}/cohort/scans.tsv"
+        files["screening"] = sheet("screening")
     if wildcards.method == "agreement":
         files = {
             "adsl": files["adsl"],

@@ -120,6 +120,9 @@ def _section_problems(config, problem):
         yield problem(["sheets", "randomisation"], text)
     if "randomisation" in named and "subjects" not in named:
         yield problem(["sheets"], "a trial with arms needs 'sheets: subjects'; add it")
+    if "screening" in named and "subjects" not in named:
+        text = "screening says which patients were randomised; add 'sheets: subjects'"
+        yield problem(["sheets", "screening"], text)
     if "scans" in named and "imaging" not in config:
         text = "there are scans but no 'imaging' section; add it"
         yield problem(["sheets", "scans"], text)

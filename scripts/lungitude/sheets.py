@@ -293,7 +293,8 @@ def check(frame, name, path, rules, extra=(), closed=True, own=None):
         if column not in frame.columns:
             found.append(Problem(str(path), 1, column, "the column is missing; add it"))
     rules = [r for r in [*rules_of_schema(name, extra), *rules] if r.column in frame.columns]
-    filled = {"USUBJID", *spec.get("filled", ())} & set(known)
+    named = {"USUBJID"} - set(spec.get("may_be_empty", ()))
+    filled = (named | set(spec.get("filled", ()))) & set(known)
     columns = {}
     for column in frame.columns.intersection(list(known)):
         checks = [

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lungitude import configs, documents, grades, plans, sheets, windows
+from lungitude import configs, documents, grades, plans, screening, sheets, windows
 from lungitude.checks import Problem, Rule, TrialError, nearest, schema, shown
 from lungitude.documents import dates_as_text
 from lungitude.sheets import numbers
@@ -19,7 +19,7 @@ __all__ = ["Trial", "TrialError", "load"]
 
 SHEETS = (
     *("subjects", "randomisation", "scans", "measurements", "parameters", "events", "reads"),
-    *("sessions", "adverse"),
+    *("sessions", "adverse", "screening"),
 )
 
 # Columns of scans.tsv with label maps of structures, and the series that each is measured on.
@@ -42,7 +42,8 @@ class Trial:
         Folder of config.yaml.
     config, plan : dict
         With the defaults of the schemas filled in; `plan` is None where plan.yaml is absent.
-    subjects, randomisation, scans, measurements, parameters, events, reads, sessions, adverse
+    subjects, randomisation, scans, measurements, parameters, events, reads, sessions, adverse,
+    screening
         Sheets as text (DataFrame of str); empty with the right columns where the trial has none.
         `scans` holds the scans in use (imaging: max_subjects) and, as `visit`, the path form of the
         visit.
@@ -62,6 +63,7 @@ class Trial:
     reads: pd.DataFrame
     sessions: pd.DataFrame
     adverse: pd.DataFrame
+    screening: pd.DataFrame
     paths: dict
 
     @property
@@ -156,6 +158,8 @@ def load(config_path, config=None, root="."):
     problems += [] if clashes or "scans" in unsure else _second_opinion_problems(trial, document)
     problems += [] if clashes or "parameters" in unsure else _spread_problems(trial, document)
     broken = {problem.file for problem in problems}
+    if "screening" in paths and not {"screening", "subjects", "randomisation"} & unsure:
+        problems += screening.problems(trial)
     if "derive" in config and not clashes and str(paths["subjects"]) not in broken:
         problems += grades.problems(trial)
     if "visit_windows" in config and not clashes and not broken & set(map(str, paths.values())):
@@ -253,6 +257,11 @@ def _sheet_problems(trial, given, unsure, root):
         "reads": [*subject, _visit_rule(trial), *measured[:1]],
         "sessions": [*subject, _attended_rule(trial)],
         "adverse": [*subject, *_adverse_rules(trial)],
+        "screening": [
+            *subject,
+            *screening.rules(trial),
+            _one_writing(trial.screening, "REASON"),
+        ],
     }
     if "subjects" not in trial.paths:
         rules["scans"].append(_same_but_case(trial.scans))

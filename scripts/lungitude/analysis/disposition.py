@@ -5,9 +5,10 @@ import re
 import numpy as np
 import pandas as pd
 
-from lungitude.adam import FLAGS
-from lungitude.analysis.common import Cohort
+from lungitude.adam import FLAGS, analysed
+from lungitude.analysis.common import TOTAL, Cohort
 from lungitude.results import Rows
+from lungitude.screening import counts as screening_counts
 from lungitude.windows import outside
 
 METHOD = "disposition"
@@ -20,7 +21,16 @@ def short_reason(reason):
 
 
 def disposition(
-    adsl, records, scans, section, arms, visits, strata=(), primary=None, data_cut=None
+    adsl,
+    records,
+    scans,
+    section,
+    arms,
+    visits,
+    strata=(),
+    primary=None,
+    data_cut=None,
+    screening=None,
 ):
     """Count patients and scans by stage, arm and stratum.
 
@@ -40,6 +50,8 @@ def disposition(
         of the efficacy table.
     data_cut : str, optional
         ISO date.
+    screening : DataFrame, optional
+        screening.tsv: who was assessed for eligibility.
 
     Returns
     -------
@@ -50,6 +62,8 @@ def disposition(
         discontinued:<REASON>, completed, ongoing, set:<POPULATION> (in that analysis set), analysed
         (has the endpoint of the primary analysis; who of them is in its model is the N of that
         analysis).
+        With screening, of all patients and arms together, STAT pct of those assessed: assessed (n
+        alone), not_randomised, not_randomised:<REASON>, awaiting.
         With visit windows, in records of measurements: records (all that were collected),
         records_analysed, records_moved (of these, at another visit than was named),
         records_outside (of these, outside the window of their visit) and
@@ -98,7 +112,21 @@ def disposition(
                     group=group,
                     level=level,
                 )
+    if screening is not None:
+        _add_screening(rows, screening, adsl, cohort, data_cut)
     return rows.frame()
+
+
+def _add_screening(rows, screening, adsl, cohort, data_cut):
+    """Add how many were assessed, and what became of those who were not randomised."""
+    since = adsl["TRT01P"].notna() & (analysed(adsl["RANDDT"], data_cut) == "Y")
+    counted = screening_counts(screening, adsl.loc[since, "USUBJID"], data_cut)
+    size = counted["assessed"]
+    for level, number in counted.items():
+        values = {"n": number}
+        if level != "assessed" and size:
+            values["pct"] = 100 * number / size
+        rows.add(values, size, group=TOTAL if len(cohort.arms) > 1 else cohort.arms[0], level=level)
 
 
 def _of_records(who, records):

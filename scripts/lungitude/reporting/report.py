@@ -139,7 +139,9 @@ def facts(results, context):
             lookup.count_part(results.size(arm["code"])),
             Part("; "),
         ]
-    lines = [
+    assessed = results.get("disposition", "n", group=context.total, level="assessed")
+    lines = [] if assessed is None else [("Assessed", [lookup.count_part(assessed)])]
+    lines += [
         ("Patients randomised", [lookup.count_part(results.size(context.total))]),
         ("By arm", sizes[1:-1]),
     ]
