@@ -9,6 +9,7 @@ rule derive_adam:
         events=sheet("events"),
         sessions=sessions_of_sets(),
     output:
+        **{"grades": "<results>/cohort/grades.tsv"} if DERIVED else {},
         adsl="<results>/cohort/adsl.parquet",
         adqct="<results>/cohort/adqct.parquet",
         adfun="<results>/cohort/adfun.parquet",
@@ -30,6 +31,9 @@ rule derive_adam:
         strata=SETTINGS["strata"],
         characteristics=SETTINGS["characteristics"],
         populations=PLAN.get("populations"),
+        visit_windows=WINDOWS,
+        derive=DERIVED,
+        scans=expected_scans() if WINDOWS else [],
         code=code("derive_adam"),
     script:
         "../scripts/derive_adam.py"

@@ -48,6 +48,8 @@ pathvars:
 RESULTS = f"results/{TRIAL.config['trial']}"
 SETTINGS = TRIAL.config
 IMAGING = SETTINGS.get("imaging", {})
+WINDOWS = SETTINGS.get("visit_windows", {})
+DERIVED = SETTINGS.get("derive", {})
 PLAN = TRIAL.plan or {}
 SCANS = trials.with_runs(TRIAL.scans, IMAGING)
 EXTERNAL = IMAGING.get("external", {})
@@ -493,6 +495,7 @@ def analysis_input(wildcards):
     files["parameters"] = sheet("parameters")
     if wildcards.method == "disposition":
         files["scans"] = f"{RESULTS}/cohort/scans.tsv"
+        files["screening"] = sheet("screening")
     if wildcards.method == "agreement":
         files = {
             "adsl": files["adsl"],
@@ -546,6 +549,7 @@ def reporting(script):
         "arms": SETTINGS["arms"],
         "visits": SETTINGS["visits"],
         "strata": SETTINGS["strata"],
+        "visit_windows": WINDOWS,
         "characteristics": SETTINGS["characteristics"],
         "parameters": parameter_rows(),
         "plan": PLAN,
@@ -599,6 +603,9 @@ def links_of_report(wildcards):
         {"label": label, "path": f"{RESULTS}/cohort/{name}.tsv"}
         for name, _, label in SAFETY.values()
     ]
+    if DERIVED:
+        path = f"{RESULTS}/cohort/grades.tsv"
+        links.append({"label": "Derived classes and those recorded", "path": path})
     if len(SCANS):
         page = f"{RESULTS}/report/quality.html"
         links.append({"label": "Quality of all scans", "path": page})

@@ -259,6 +259,7 @@ rule gather_measurements:
         runtime=10,
     params:
         visits=SETTINGS["visits"],
+        by_date=WINDOWS.get("assign") == "by_date",
         expected=expected_scans(),
         tables=list(biomarkers()),
         made=OWN_LABELS,

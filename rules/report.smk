@@ -53,6 +53,7 @@ rule report_stratum:
         adsl="<results>/cohort/adsl.parquet",
         adqct="<results>/cohort/adqct.parquet",
         adfun="<results>/cohort/adfun.parquet",
+        grades="<results>/cohort/grades.tsv" if DERIVED else [],
     output:
         report="<results>/report/{stratum}/report.html",
     log:

@@ -9,6 +9,7 @@ def main(job):
     """Write the results of the method."""
     params = job.params
     scans = getattr(job.input, "scans", None)
+    screening = getattr(job.input, "screening", None)
     results = disposition.disposition(
         tables.read_parquet(job.input.adsl),
         [tables.read_parquet(job.input.adqct), tables.read_parquet(job.input.adfun)],
@@ -19,6 +20,7 @@ def main(job):
         strata=params.strata,
         primary=params.primary,
         data_cut=params.data_cut,
+        screening=tables.read(screening) if screening else None,
     )
     tables.write_parquet(results, job.output.results)
 

@@ -1,6 +1,8 @@
 """Join measurements with patients and arms to the analysis data sets of the trial."""
 
-from lungitude import adam, tables
+import pandas as pd
+
+from lungitude import adam, cohort, grades, tables, windows
 from lungitude.job import job_log
 
 
@@ -9,12 +11,26 @@ def main(job):
     params = job.params
     text = [factor["column"] for factor in params.strata]
     text += [item["column"] for item in params.characteristics if item["type"] == "category"]
-    subjects = tables.read(job.input.subjects, text=text)
+    rules = getattr(params, "derive", None) or {}
+    subjects = tables.read(job.input.subjects, text=[*text, *grades.text_columns(rules)])
+    if rules:
+        subjects, listed = grades.derive(subjects, rules)
+        tables.write(listed, job.output.grades)
     measurements = tables.read(job.input.measurements)
     parameters = tables.read(job.input.parameters)
     events = getattr(job.input, "events", None)
     randomisation = getattr(job.input, "randomisation", None)
     sessions = getattr(job.input, "sessions", None)
+    settings = getattr(params, "visit_windows", None) or {}
+    taken = measurements
+    if settings:
+        scans = pd.DataFrame(params.scans, columns=[*cohort.IDENTITY, "ADT"])
+        measurements = windows.derive(
+            *(measurements, subjects, parameters, params.visits, settings),
+            scans=scans,
+            data_cut=params.data_cut,
+        )
+        taken = measurements.loc[measurements["ANLREAS"] == ""]
     adsl = adam.adsl(
         subjects,
         tables.read(randomisation) if randomisation else None,
@@ -24,10 +40,11 @@ def main(job):
         characteristics=params.characteristics,
         populations=params.populations,
         events=tables.read(events) if events else None,
-        measurements=measurements,
+        measurements=taken,
         data_cut=params.data_cut,
         study=params.study,
         sessions=tables.read(sessions, text=["PERIOD"]) if sessions else None,
+        reference=settings.get("reference", "RANDDT"),
     )
     written = {"adsl": adsl}
     for name in adam.DATASETS:

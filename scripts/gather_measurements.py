@@ -15,8 +15,9 @@ def main(job):
     spreads = None
     if job.params.made:
         biomarkers, spreads = doubted(biomarkers, parameters, job)
+    by_date = getattr(job.params, "by_date", False)
     measurements = cohort.gather(
-        biomarkers, imported, parameters, scans, job.params.visits, spreads
+        biomarkers, imported, parameters, scans, job.params.visits, spreads, by_date
     )
     tables.write(measurements, job.output.measurements)
     tables.write(cohort.fates(job.input.scans, job.input.lungs), job.output.scans)

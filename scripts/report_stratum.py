@@ -41,6 +41,8 @@ def main(job):
     names = [getattr(job.input, name, None) for name in ("adqct", "adfun")]
     records = [tables.read_parquet(name) for name in names if name]
     records = pd.concat(records, ignore_index=True) if records else None
+    grades = getattr(job.input, "grades", None)
+    grades = report.of_stratum(tables.read(grades), subjects, trial.stratum) if grades else None
     subjects = report.of_stratum(subjects, subjects, trial.stratum)
     here = trial.stratum["path"]
     navigation = [
@@ -63,6 +65,7 @@ def main(job):
         subjects,
         records,
         viewers=getattr(job.params, "viewers", False),
+        grades=grades,
     )
     with whole(page) as part:
         part.write_text(text, encoding="utf-8")

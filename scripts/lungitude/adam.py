@@ -13,6 +13,9 @@ DEFAULT_POPULATIONS = {
     "PP": {"rule": "completers"},
 }
 ENDS = ("discontinuation", "death")
+UNSCHEDULED = "Unscheduled"  # AVISIT of a record that belongs to no visit
+# Of records that `lungitude.windows` gave their visit.
+WINDOW = ["VISIT", "AWTARGET", "AWTDIFF", "AWLO", "AWHI", "AWRANGE", "AWU"]
 DATASETS = {"ADQCT": "imaging", "ADFUN": "clinical"}
 
 
@@ -29,6 +32,7 @@ def adsl(
     data_cut=None,
     study="",
     sessions=None,
+    reference="RANDDT",
 ):
     """Derive ADSL, one row a patient.
 
@@ -53,12 +57,14 @@ def adsl(
     study : str
     sessions : DataFrame, optional
         USUBJID PERIOD PLANNED ATTENDED, for populations with `adherence_pct`.
+    reference : str
+        Column of `subjects` with day 1 of the study, from which planned days are counted.
 
     Returns
     -------
     DataFrame
-        STUDYID USUBJID TRT01P TRT01PN, strata, characteristics, RANDDT ITTFL SAFFL PPROTFL EOSSTT
-        EOSDT DCSREAS; sorted by USUBJID.
+        STUDYID USUBJID TRT01P TRT01PN, strata, characteristics, RANDDT, `reference`, ITTFL SAFFL
+        PPROTFL EOSSTT EOSDT DCSREAS; sorted by USUBJID.
 
     Raises
     ------
@@ -89,7 +95,9 @@ def adsl(
         _frame(measurements, ["USUBJID", "AVISIT", "PARAMCD", "AVAL", "ADT"]), data_cut
     )
     taken = taken.loc[taken["AVAL"].notna()]
-    status = end_of_study(table, visits, None if events is None else known, taken, data_cut)
+    status = end_of_study(
+        table, visits, None if events is None else known, taken, data_cut, reference
+    )
     table = table.assign(**{column: status[column] for column in status})
     rules = {**DEFAULT_POPULATIONS, **(populations or {})}
     shares = None if sessions is None else attendance(sessions, data_cut)
@@ -103,6 +111,7 @@ def adsl(
         "TRT01PN",
         *wanted,
         "RANDDT",
+        reference,
         *flags,
         "EOSSTT",
         "EOSDT",
@@ -126,7 +135,7 @@ def bds(
     Parameters
     ----------
     measurements : DataFrame
-        USUBJID AVISIT PARAMCD AVAL, optionally AVALU SOURCE ADT.
+        USUBJID AVISIT PARAMCD AVAL, optionally AVALU SOURCE ADT; or what `windows.derive` gives.
     adsl_table : DataFrame
         From `adsl`.
     parameters : DataFrame
@@ -143,7 +152,9 @@ def bds(
     DataFrame
         STUDYID USUBJID TRT01P TRT01PN, strata, continuous characteristics, ITTFL SAFFL PPROTFL
         PARAMCD PARAM PARAMN AVISIT AVISITN ADT ADY AVAL AVALU BASE CHG PCHG ABLFL ANL01FL DTYPE
-        SOURCE; sorted by USUBJID, PARAMN, AVISITN.
+        SOURCE; sorted by USUBJID, PARAMN, AVISITN. With visit windows also ASEQ, `WINDOW` and
+        ANLREAS; ANL01FL is empty where ANLREAS says why, and BASE is of the record that is
+        analysed.
 
     Raises
     ------
@@ -153,7 +164,9 @@ def bds(
     """
     table = _frame(measurements, ["USUBJID", "AVISIT", "PARAMCD", "AVAL", "AVALU", "SOURCE", "ADT"])
     _known(table, "USUBJID", adsl_table["USUBJID"], "subjects")
-    _known(table, "AVISIT", [visit["name"] for visit in visits], "the visits of config.yaml")
+    windowed = "ANLREAS" in table
+    names = [*(visit["name"] for visit in visits), *([UNSCHEDULED] if windowed else [])]
+    _known(table, "AVISIT", names, "the visits of config.yaml")
     _known(table, "PARAMCD", parameters["PARAMCD"], "parameters")
     described = parameters.assign(PARAMN=range(1, len(parameters) + 1))
     if dataset is not None:
@@ -171,7 +184,6 @@ def bds(
     table["AVALU"] = table["UNIT"]
     table["AVAL"] = _as_number(table, "AVAL")
     table["AVISITN"] = table["AVISIT"].map({v["name"]: v["number"] for v in visits}).astype(float)
-    one_record(table)
     covariates = [c["column"] for c in characteristics if c["type"] == "continuous"]
     flags = [name for name in adsl_table.columns if name.endswith("FL")]
     joined = ["STUDYID", "TRT01P", "TRT01PN", *(s["column"] for s in strata), *covariates, *flags]
@@ -179,19 +191,31 @@ def bds(
     table = table.merge(
         adsl_table[["USUBJID", *joined, "RANDDT"]], on="USUBJID", how="left", validate="many_to_one"
     )
-    table["ADY"] = study_day(table["ADT"], table["RANDDT"])
     table["ANL01FL"] = analysed(table["ADT"], data_cut)
-    table = derive_baseline(table, visits)
-    table["DTYPE"] = pd.Series("", index=table.index, dtype=object)
+    if windowed:
+        table["ANL01FL"] = table["ANL01FL"].mask(
+            (table["ANLREAS"] != "") & (table["ANL01FL"] == "Y"), ""
+        )
+        table = derive_baseline(table, visits, table["ANLREAS"] == "")
+    else:
+        table["ADY"] = study_day(table["ADT"], table["RANDDT"])
+        table = derive_baseline(table, visits)
+        table["DTYPE"] = pd.Series("", index=table.index, dtype=object)
+    order = ["USUBJID", "PARAMN", "AVISITN", *(["ADT"] if windowed else [])]
+    table = table.sort_values(order, kind="stable", ignore_index=True)
+    if windowed:
+        table["ASEQ"] = table.groupby("USUBJID").cumcount() + 1
     columns = [
         joined[0],
         "USUBJID",
+        *(["ASEQ"] if windowed else []),
         *joined[1:],
         "PARAMCD",
         "PARAM",
         "PARAMN",
         "AVISIT",
         "AVISITN",
+        *(WINDOW if windowed else []),
         "ADT",
         "ADY",
         "AVAL",
@@ -201,10 +225,10 @@ def bds(
         "PCHG",
         "ABLFL",
         "ANL01FL",
+        *(["ANLREAS"] if windowed else []),
         "DTYPE",
         "SOURCE",
     ]
-    table = table.sort_values(["USUBJID", "PARAMN", "AVISITN"], kind="stable", ignore_index=True)
     return table[columns]
 
 
@@ -244,7 +268,7 @@ def stratum_of(subjects, factor):
     return values
 
 
-def end_of_study(subjects, visits, events, measurements, data_cut=None):
+def end_of_study(subjects, visits, events, measurements, data_cut=None, reference="RANDDT"):
     """EOSSTT, EOSDT and DCSREAS of each patient.
 
     DISCONTINUED: a discontinuation or death is recorded; the earliest counts, of one day the death.
@@ -260,7 +284,7 @@ def end_of_study(subjects, visits, events, measurements, data_cut=None):
     )
     ongoing = pd.Series(False, index=subjects.index)
     if data_cut is not None and "day" in last:
-        planned = pd.to_datetime(subjects["RANDDT"]) + pd.Timedelta(days=last["day"] - 1)
+        planned = pd.to_datetime(subjects[reference]) + pd.Timedelta(days=last["day"] - 1)
         ongoing = (planned > pd.Timestamp(data_cut)) & ~attended
     frame = pd.DataFrame(
         {
@@ -376,18 +400,21 @@ def one_record(table):
         raise ValueError(f"{_address(row)}: {count} records of one visit; keep one of them")
 
 
-def derive_baseline(table, visits):
+def derive_baseline(table, visits, used=None):
     """Add ABLFL, BASE, CHG and PCHG.
 
     The record of the visit that config.yaml marks as baseline is the baseline, if it has a value.
     CHG and PCHG are of later visits only; without a baseline they are missing, and PCHG of a
-    baseline of 0 is missing, too.
+    baseline of 0 is missing, too. Where there are several records of a visit, `used` (boolean,
+    by row) tells which one counts.
     """
-    one_record(table)
+    used = pd.Series(True, table.index) if used is None else used
+    one_record(table.loc[used])
     baseline = [visit for visit in visits if visit.get("baseline")]
     if len(baseline) != 1:
         raise ValueError(f"{len(baseline)} visits are marked as baseline; one is needed")
-    at_baseline = (table["AVISIT"] == baseline[0]["name"]) & table["AVAL"].notna()
+    at_baseline = used & (table["AVISIT"] == baseline[0]["name"]) & table["AVAL"].notna()
+    table["ABLFL"] = at_baseline.map({True: "Y", False: ""})
     keys = ["USUBJID", "PARAMCD"]
     base = table.loc[at_baseline, [*keys, "AVAL"]].rename(columns={"AVAL": "BASE"})
     table = table.drop(columns="BASE", errors="ignore")
@@ -396,8 +423,6 @@ def derive_baseline(table, visits):
     after = number > baseline[0]["number"]
     table["CHG"] = (table["AVAL"] - table["BASE"]).where(after)
     table["PCHG"] = (100 * table["CHG"] / table["BASE"]).where(table["BASE"] != 0)
-    flag = (table["AVISIT"] == baseline[0]["name"]) & table["AVAL"].notna()
-    table["ABLFL"] = flag.map({True: "Y", False: ""})
     return table
 
 

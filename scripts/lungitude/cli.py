@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from lungitude import checks, starting, summary, trial
+from lungitude import checks, starting, summary, trial, windows
 
 
 def main(arguments=None):
@@ -81,6 +81,8 @@ def check_trial(name):
         if sheet in found.paths
     ]
     print(f"{path.parent}: no problem found ({', '.join(counts)}).")
+    for note in windows.notes(found):
+        print(f"Note: {note}")
     return 0
 
 

@@ -71,7 +71,7 @@ def from_scans(biomarkers, parameters):
     return pd.concat(picked, ignore_index=True) if picked else pd.DataFrame(columns=columns)
 
 
-def gather(biomarkers, imported, parameters, scans, visits, spreads=None):
+def gather(biomarkers, imported, parameters, scans, visits, spreads=None, by_date=False):
     """Join measured and imported values into one long table.
 
     Parameters
@@ -88,6 +88,8 @@ def gather(biomarkers, imported, parameters, scans, visits, spreads=None):
         ``visits`` of config.yaml, for the order of rows.
     spreads : DataFrame, optional
         See `doubts.of_spreads`.
+    by_date : bool
+        Whether visits are found by date: what was imported for a scanned visit is then told there.
 
     Returns
     -------
@@ -105,7 +107,8 @@ def gather(biomarkers, imported, parameters, scans, visits, spreads=None):
     imported = imported.assign(SOURCE="imported", FLAG="")
     units = parameters.set_index("PARAMCD")["AVALU"]
     imported["AVALU"] = imported["AVALU"].fillna(imported["PARAMCD"].map(units))
-    imported = imported[~_given_by_scans(imported, parameters, scans)]
+    if not by_date:
+        imported = imported[~given_by_scans(imported, parameters, scans)]
     frames = [frame for frame in (measured, imported) if len(frame)]
     if not frames:
         return pd.DataFrame(columns=MEASUREMENTS)
@@ -149,7 +152,7 @@ def _measured(parameters):
     return parameters.reindex(columns=["PARAMCD", "AVALU", "MEASURE"]).dropna(subset="MEASURE")
 
 
-def _given_by_scans(imported, parameters, scans):
+def given_by_scans(imported, parameters, scans):
     """Tell which imported rows stand for something that a scan of that visit is measured for."""
     series = _measured(parameters).set_index("PARAMCD")["MEASURE"].astype(str)
     series = imported["PARAMCD"].map(series.str.split(":").str[0])

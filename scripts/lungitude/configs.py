@@ -3,7 +3,7 @@
 import itertools
 from pathlib import Path
 
-from lungitude import backends, label_names
+from lungitude import backends, grades, label_names, windows
 from lungitude.checks import nearest
 from lungitude.registration import settings as registration
 from lungitude.safety import DERIVED, EVENT
@@ -15,7 +15,7 @@ ROLES = ("inspiration", "expiration", "calcium", "gated")
 RESERVED = set(
     "STUDYID USUBJID ARM TRT01P TRT01PN RANDDT EOSSTT EOSDT DCSREAS ITTFL SAFFL PPROTFL PARAMCD "
     "PARAM PARAMN AVISIT AVISITN ADT ADY AVAL AVALU BASE CHG PCHG ABLFL ANL01FL DTYPE "
-    "SOURCE AESEQ".split()
+    "SOURCE AESEQ RFSTDT ASEQ VISIT AWTARGET AWTDIFF AWLO AWHI AWRANGE AWU ANLREAS".split()
 ) | {*EVENT, *DERIVED}
 TOTAL = "TOTAL"
 
@@ -65,6 +65,8 @@ def problems(config, document):
                 f"{last['number']:g}; list visits by time, each with a greater number"
             )
             yield problem(["visits", index], text)
+    yield from windows.config_problems(config, problem)
+    yield from grades.config_problems(config, problem)
     yield from _strata_problems(config, problem)
     yield from _characteristics_problems(config, problem)
     yield from _section_problems(config, problem)
@@ -119,6 +121,9 @@ def _section_problems(config, problem):
         yield problem(["sheets", "randomisation"], text)
     if "randomisation" in named and "subjects" not in named:
         yield problem(["sheets"], "a trial with arms needs 'sheets: subjects'; add it")
+    if "screening" in named and "subjects" not in named:
+        text = "screening says which patients were randomised; add 'sheets: subjects'"
+        yield problem(["sheets", "screening"], text)
     if "scans" in named and "imaging" not in config:
         text = "there are scans but no 'imaging' section; add it"
         yield problem(["sheets", "scans"], text)

@@ -231,7 +231,7 @@ def write_dataset_json(frame, path, dataset, label, found, study, cut=None):
     cut : str, optional
         Day of the data cut (ISO), which stands for the day of writing: no clock in an output.
     """
-    keys = keys_of(dataset)
+    keys = keys_of(dataset, frame)
     content = {
         "datasetJSONCreationDateTime": f"{cut or EPOCH}T00:00:00",
         "datasetJSONVersion": "1.1.0",
@@ -276,9 +276,9 @@ def _value(value, kind):
     return int(value) if kind == "integer" else float(value)
 
 
-def keys_of(dataset):
-    """Return the variables that name a record of a data set."""
-    return list(DATASETS[dataset].keys)
+def keys_of(dataset, names):
+    """Return the variables that name a record of a data set, of which `names` are there."""
+    return [*DATASETS[dataset].keys, *(["ASEQ"] if "ASEQ" in names else [])]
 
 
 def write_define(described, path, study, title, cut=None):
@@ -359,7 +359,7 @@ def _told(define, text, kind="Description"):
 
 def _group(define, dataset, found):
     """Return the description of a data set."""
-    about, keys = DATASETS[dataset], keys_of(dataset)
+    about, keys = DATASETS[dataset], keys_of(dataset, [variable.name for variable in found])
     group = define.ItemGroupDef(
         OID=f"IG.{dataset}",
         Name=dataset,

@@ -27,10 +27,16 @@ class Rows:
     Parameters
     ----------
     method, population : str
+
+    Attributes
+    ----------
+    remark : str
+        Is added to the note of every row, as long as it stands.
     """
 
     def __init__(self, method, population=""):
         self.method, self.population = method, population
+        self.remark = ""
         self._rows = []
 
     def add(
@@ -69,6 +75,7 @@ class Rows:
         address = ".".join(part for part in parts if part)
         for stat, value in values.items():
             own = note.get(stat, "") if isinstance(note, dict) else note
+            own = "; ".join(filter(None, [own, self.remark]))
             self._rows.append(
                 (
                     address,

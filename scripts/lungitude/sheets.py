@@ -255,7 +255,7 @@ def measure_fault(value, config):
     return None
 
 
-def check(frame, name, path, rules, extra=(), closed=True):
+def check(frame, name, path, rules, extra=(), closed=True, own=None):
     """Check one sheet with pandera, all failures at once.
 
     Parameters
@@ -272,6 +272,8 @@ def check(frame, name, path, rules, extra=(), closed=True):
         Further required columns and their schema (characteristics of subjects).
     closed : bool
         Whether other columns than those are a problem.
+    own : dict, optional
+        What holds in place of ``required``, ``filled`` and ``unique`` of the schema.
 
     Returns
     -------
@@ -279,7 +281,7 @@ def check(frame, name, path, rules, extra=(), closed=True):
     """
     import pandera.pandas as pa
 
-    spec = schema(f"sheets/{name}")
+    spec = {**schema(f"sheets/{name}"), **(own or {})}
     known = {**spec["properties"], **dict(extra)}
     found = []
     for column in frame.columns if closed else ():
@@ -291,7 +293,8 @@ def check(frame, name, path, rules, extra=(), closed=True):
         if column not in frame.columns:
             found.append(Problem(str(path), 1, column, "the column is missing; add it"))
     rules = [r for r in [*rules_of_schema(name, extra), *rules] if r.column in frame.columns]
-    filled = {"USUBJID", *spec.get("filled", ())} & set(known)
+    named = {"USUBJID"} - set(spec.get("may_be_empty", ()))
+    filled = (named | set(spec.get("filled", ()))) & set(known)
     columns = {}
     for column in frame.columns.intersection(list(known)):
         checks = [

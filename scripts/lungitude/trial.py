@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lungitude import configs, documents, plans, sheets
+from lungitude import configs, documents, grades, plans, screening, sheets, windows
 from lungitude.checks import Problem, Rule, TrialError, nearest, schema, shown
 from lungitude.documents import dates_as_text
 from lungitude.sheets import numbers
@@ -19,7 +19,7 @@ __all__ = ["Trial", "TrialError", "load"]
 
 SHEETS = (
     *("subjects", "randomisation", "scans", "measurements", "parameters", "events", "reads"),
-    *("sessions", "adverse"),
+    *("sessions", "adverse", "screening"),
 )
 
 # Columns of scans.tsv with label maps of structures, and the series that each is measured on.
@@ -42,7 +42,8 @@ class Trial:
         Folder of config.yaml.
     config, plan : dict
         With the defaults of the schemas filled in; `plan` is None where plan.yaml is absent.
-    subjects, randomisation, scans, measurements, parameters, events, reads, sessions, adverse
+    subjects, randomisation, scans, measurements, parameters, events, reads, sessions, adverse,
+    screening
         Sheets as text (DataFrame of str); empty with the right columns where the trial has none.
         `scans` holds the scans in use (imaging: max_subjects) and, as `visit`, the path form of the
         visit.
@@ -62,6 +63,7 @@ class Trial:
     reads: pd.DataFrame
     sessions: pd.DataFrame
     adverse: pd.DataFrame
+    screening: pd.DataFrame
     paths: dict
 
     @property
@@ -155,6 +157,13 @@ def load(config_path, config=None, root="."):
     problems += _sheet_problems(trial, given, unsure, Path(root))
     problems += [] if clashes or "scans" in unsure else _second_opinion_problems(trial, document)
     problems += [] if clashes or "parameters" in unsure else _spread_problems(trial, document)
+    broken = {problem.file for problem in problems}
+    if "screening" in paths and not {"screening", "subjects", "randomisation"} & unsure:
+        problems += screening.problems(trial)
+    if "derive" in config and not clashes and str(paths["subjects"]) not in broken:
+        problems += grades.problems(trial)
+    if "visit_windows" in config and not clashes and not broken & set(map(str, paths.values())):
+        problems += windows.problems(trial)
     if "phantom" in config and not clashes:
         problems += _phantom_problems(trial)
     if plan is not None:
@@ -239,12 +248,20 @@ def _sheet_problems(trial, given, unsure, root):
         "subjects": [_same_but_case(trial.subjects)],
         "randomisation": [*subject, _arm_rule(trial), _one_arm_rule(trial.randomisation)],
         "scans": [*subject, *_scan_rules(trial, root)],
-        "measurements": [*subject, _visit_rule(trial), *measured],
+        "measurements": [
+            *(*subject, _visit_rule(trial, extra=windows.unscheduled(trial.config))),
+            *measured,
+        ],
         "parameters": _parameter_rules(trial),
         "events": subject,
         "reads": [*subject, _visit_rule(trial), *measured[:1]],
         "sessions": [*subject, _attended_rule(trial)],
         "adverse": [*subject, *_adverse_rules(trial)],
+        "screening": [
+            *subject,
+            *screening.rules(trial),
+            _one_writing(trial.screening, "REASON"),
+        ],
     }
     if "subjects" not in trial.paths:
         rules["scans"].append(_same_but_case(trial.scans))
@@ -252,7 +269,8 @@ def _sheet_problems(trial, given, unsure, root):
         if frame is None:
             continue
         extra = _subject_columns(trial.config) if name == "subjects" else {}
-        yield from sheets.check(frame, name, trial.paths[name], rules[name], extra)
+        own = windows.sheet_schema(trial.config) if name == "measurements" else None
+        yield from sheets.check(frame, name, trial.paths[name], rules[name], extra, own=own)
 
 
 def _subject_columns(config):
@@ -271,7 +289,9 @@ def _subject_columns(config):
     for factor in config["strata"]:
         values = [level["value"] for level in factor["levels"]]
         columns[factor["column"]] = {"type": "string", "enum": values}
-    return columns
+    derived = grades.made(config)
+    columns = {name: spec for name, spec in columns.items() if name not in derived}
+    return {**columns, **grades.sheet_columns(config)}
 
 
 def _subject_rules(trial, known):
@@ -334,8 +354,9 @@ def _one_arm_rule(frame):
     return Rule("ARM", lambda s: ~s.index.to_series().isin(turned), tell)
 
 
-def _visit_rule(trial, imaging=False):
+def _visit_rule(trial, imaging=False, extra=()):
     names = [v["name"] for v in trial.config["visits"] if v["imaging"] or not imaging]
+    names += extra
     what = "'visits' with imaging" if imaging else "'visits'"
 
     def tell(value, row):

@@ -190,3 +190,49 @@ def test_a_pair_of_parameters_of_different_visits_is_skipped_there():
     table = Trial(edit=edit).run(association, PLAN)
     assert set(table["AVISIT"]) == {"Baseline", "Week 12"}
     assert list(PARAMETERS["PARAMCD"]) == ["FEV1", "CACS"]
+
+
+@pytest.fixture(scope="module")
+def dated():
+    """FEV1 on one day; CACS on it, or 20 days later (S002), or on no known day (S003) at week 6."""
+
+    def edit(subjects, measurements, events):
+        dates = pd.Series("2024-02-12", measurements.index, dtype=object)
+        late = (measurements["PARAMCD"] == "CACS") & (measurements["AVISIT"] == "Week 6")
+        dates[late & (measurements["USUBJID"] == "S002")] = "2024-03-03"
+        dates[late & (measurements["USUBJID"] == "S003")] = None
+        return subjects, measurements.assign(ADT=dates), events
+
+    return Trial(edit=edit)
+
+
+def test_pairs_far_apart_are_left_out_and_counted(dated):
+    note = "pearson; CACS on the log1p scale"
+    gone = "1 patient left out, more than {} days apart; 1 patient left out, without both dates"
+    for limit, lost in ((19, 2), (20, 1)):
+        table = dated.run(association, {**PLAN, "max_days_apart": limit})
+        row = pick(table, **KEYS, AVISIT="Week 6", STRATUM="all", STAT="r").iloc[0]
+        assert row["N"] == 80 - lost
+        told = gone.format(limit) if lost == 2 else gone.partition("; ")[2]
+        assert row["NOTE"] == f"{note}; {told}"
+        other = pick(table, **KEYS, AVISIT="Week 12", STRATUM="all", STAT="r").iloc[0]
+        assert (other["N"], other["NOTE"]) == (80, note)
+    kept = dated.run(association, PLAN)
+    assert value(kept, **KEYS, AVISIT="Week 6", STRATUM="all", STAT="r", GROUP="TOTAL") != value(
+        table, **KEYS, AVISIT="Week 6", STRATUM="all", STAT="r", GROUP="TOTAL"
+    )
+
+
+def test_a_change_needs_both_visits_near(dated):
+    plan = {**PLAN, "values": "CHG", "by_arm": True, "max_days_apart": 7}
+    table = dated.run(association, plan)
+    row = pick(table, **KEYS, AVISIT="Week 6", STRATUM="all", STAT="r", GROUP="EG").iloc[0]
+    assert row["N"] == 39  # S002 is of EG, S003 of CG
+    row = pick(table, **KEYS, AVISIT="Week 6", STRATUM="all", STAT="r_difference").iloc[0]
+    assert row["N"] == 78
+    plan = {**PLAN, "compare_visits": True, "max_days_apart": 7}
+    row = pick(dated.run(association, plan), **KEYS, STRATUM="all", STAT="r_change")
+    rows = row.set_index("COMPARISON")
+    assert rows.loc["Week 6 - Baseline", "N"] == 78
+    assert rows.loc["Week 12 - Baseline", "N"] == 80
+    assert "more than 7 days apart" in rows.loc["Week 6 - Baseline", "NOTE"]

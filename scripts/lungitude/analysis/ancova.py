@@ -93,10 +93,11 @@ def ancova(
                         "stratum": stratum,
                     },
                 )
-                used = data.loc[mask].dropna()
+                used, rows.remark = cohort.pooled(data.loc[mask].dropna(), terms)
                 job.fit(used, robust)
                 if section.get("rank") and len(cohort.arms) > 1:
                     job.rank(used)
+                rows.remark = ""
                 job.left_out(data.loc[mask & observed])
                 if stratum == ALL and len(cohort.arms) > 1:
                     for factor in cohort.factors:
@@ -282,7 +283,7 @@ class Job:
         terms = [*self.terms, *([] if factor in self.terms else [factor])]
         if factor not in data:
             data = data.assign(**{factor: cohort.covariate(factor, param, transform)})
-        data = data.dropna()
+        data, self.rows.remark = cohort.pooled(data.dropna(), terms)
         kept, _ = arms_with_data(cohort, data[ARM].value_counts().to_dict())
         data = data.loc[data[ARM].isin(kept)]
         try:
@@ -293,6 +294,7 @@ class Job:
             plain = "by residual variance, not robust" if robust else ""
             note = "; ".join(filter(None, [note, plain]))
         self.rows.add(values, len(data), level=factor, note=note, **self.keys)
+        self.rows.remark = ""
 
 
 def interaction_test(data, response, terms, factor, arm=ARM):

@@ -14,6 +14,7 @@ from lungitude.analysis.common import (
     chosen,
     missing,
     noted,
+    patients,
     planned_visits,
     transform_of,
     why_not,
@@ -57,7 +58,8 @@ def association(
         Of plan.yaml: population; x, y (lists of PARAMCD; a pair is tested once); values (AVAL,
         CHG); visits; method (pearson, spearman); covariates (partial correlation; BASE are the
         baseline values of both); by_arm (within arms in place of all patients); adjust;
-        compare_visits, compare_test (steiger, bootstrap).
+        compare_visits, compare_test (steiger, bootstrap); max_days_apart (of the two measurements
+        of a pair; the note counts who is left out).
 
     Returns
     -------
@@ -96,6 +98,7 @@ class Table:
         self.covariates = list(section.get("covariates") or [])
         self.compared = section.get("compare_visits", False)
         self.test = section.get("compare_test", "steiger")
+        self.limit = section.get("max_days_apart")
         require_choice(self.method, ("pearson", "spearman"), "method", METHOD)
         require_choice(self.values, ("AVAL", "CHG"), "values", METHOD)
         require_choice(self.test, ("steiger", "bootstrap"), "compare_test", METHOD)
@@ -136,6 +139,31 @@ class Table:
         scales = [f"{p} on the {s} scale" for p in (x, y) if (s := self.transforms[p]) != "none"]
         return "; ".join(filter(None, [self.method, *scales, *more]))
 
+    def _together(self, used, x, y, visits):
+        """Keep the patients whose x and y were measured within the days that the plan allows.
+
+        Returns
+        -------
+        DataFrame, str
+            The rows of `used`, whose index are positions of patients, and who was left out.
+        """
+        if self.limit is None:
+            return used, ""
+        if self.values == "CHG":
+            visits = [self.cohort.baseline, *visits]
+        apart = [self.cohort.days_apart(x, y, visit)[used.index] for visit in visits]
+        far = np.any([days > self.limit for days in apart], axis=0)
+        unknown = np.any([np.isnan(days) for days in apart], axis=0) & ~far
+        said = [
+            f"{patients(int(who.sum()))} left out, {why}"
+            for who, why in (
+                (far, f"more than {self.limit} days apart"),
+                (unknown, "without both dates"),
+            )
+            if who.any()
+        ]
+        return used.loc[~(far | unknown)], "; ".join(said)
+
     def correlations(self, stratum, group, member, column):
         """Add the correlations of one group of a stratum, whose factor is in `column`."""
         parts = {visit: frame[member] for visit, frame in self.frames.items()}
@@ -153,14 +181,14 @@ class Table:
         add_adjusted(self.rows, self.adjustment, cells, METHOD)
 
     def _correlation(self, part, x, y, terms, keys):
-        used = complete(part, [x, y, *terms])
+        used, gone = self._together(complete(part, [x, y, *terms]), x, y, [keys["visit"]])
         if terms:
             found, said = attempted(
                 partial_correlation, used, x, y, terms, self.method, None, self.confidence
             )
         else:
             found, said = attempted(correlate, used, x, y, self.method, self.confidence)
-        given = f"given {', '.join(terms)}" if terms else ""
+        given = "; ".join(filter(None, [f"given {', '.join(terms)}" if terms else "", gone]))
         row = self._add(found, said, dict(zip(STATS, STATS, strict=True)), len(used), keys, given)
         return row["p"], len(used), keys
 
@@ -170,21 +198,24 @@ class Table:
             parts[visit][[x, y]].set_axis(pair, axis=1)
             for visit, pair in zip((first, later), names, strict=True)
         ]
-        used = pd.concat(columns, axis=1).dropna()
+        used, gone = self._together(pd.concat(columns, axis=1).dropna(), x, y, [first, later])
         found, said = attempted(
             compare_correlations, used, *names, None, self.method, self.test, self.confidence
         )
         keys["comparison"] = f"{later} - {first}"
-        self._add(found, said, CHANGE, len(used), keys, self.test)
+        self._add(
+            *(found, said, CHANGE, len(used), keys), "; ".join(filter(None, [self.test, gone]))
+        )
 
     def arms(self, stratum, mask):
         """Add the differences of the arms' correlations."""
         reference = self.cohort.reference
         for x, y in self.pairs:
             for visit in self._visits(x, y):
-                used = self.frames[visit].loc[mask, [ARM, x, y]].dropna()
+                whole = self.frames[visit].loc[mask, [ARM, x, y]].dropna()
                 for code in self.cohort.compared:
-                    two = used.loc[used[ARM].isin([code, reference])]
+                    two = whole.loc[whole[ARM].isin([code, reference])]
+                    two, gone = self._together(two, x, y, [visit])
                     keys = self._keys(x, y, visit, stratum)
                     keys["comparison"] = f"{code} - {reference}"
                     found, said = attempted(
@@ -192,7 +223,8 @@ class Table:
                         method=self.method, confidence=self.confidence,
                     )  # fmt: skip
                     found = None if found is None else found.contrasts
-                    self._add(found, said, DIFFERENCE, len(two), keys, "Fisher z")
+                    how = "; ".join(filter(None, ["Fisher z", gone]))
+                    self._add(found, said, DIFFERENCE, len(two), keys, how)
 
     def _add(self, found, said, stats, n, keys, how):
         """Add a row of a result, or rows that say why there is none, and return the numbers."""

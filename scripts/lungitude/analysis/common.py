@@ -8,6 +8,7 @@ import pandas as pd
 
 from lungitude import tables
 from lungitude.adam import flag_of
+from lungitude.analysis import pooling
 from lungitude.statistics.multiplicity import adjust
 
 ALL = "all"
@@ -86,6 +87,8 @@ class Cohort:
     arm : ndarray of str
     measured : dict of (PARAMCD, AVISIT) to ndarray
         AVAL, NaN where missing.
+    dated : dict of (PARAMCD, AVISIT) to ndarray
+        Their dates (ADT) as text, None where missing.
     """
 
     def __init__(self, adsl, records, population, arms, visits, strata=(), characteristics=()):
@@ -100,7 +103,7 @@ class Cohort:
         self.visits, self.factors = list(visits), list(strata)
         self.characteristics = list(characteristics)
         self.places = {visit["name"]: visit["path"] for visit in visits}
-        self.measured = {}
+        self.measured, self.dated = {}, {}
         position = pd.Series(self.patients.index, index=self.patients["USUBJID"])
         for table in records:
             used = table.loc[
@@ -110,8 +113,11 @@ class Cohort:
             ]
             for key, rows in used.groupby(["PARAMCD", "AVISIT"], sort=False, observed=True):
                 values = np.full(len(self.patients), np.nan)
-                values[position[rows["USUBJID"]].to_numpy()] = rows["AVAL"].to_numpy(dtype=float)
+                at = position[rows["USUBJID"]].to_numpy()
+                values[at] = rows["AVAL"].to_numpy(dtype=float)
                 self.measured[key] = values
+                self.dated[key] = np.full(len(self.patients), None, dtype=object)
+                self.dated[key][at] = rows["ADT"].to_numpy(dtype=object)
 
     @property
     def baseline(self):
@@ -154,6 +160,15 @@ class Cohort:
         values = self.value(param, visit, transform)
         return values - self.value(param, self.baseline, transform) if kind == "CHG" else values
 
+    def days_apart(self, one, other, visit):
+        """Days between two parameters at a visit, NaN where a date is missing."""
+        nobody = np.full(len(self.patients), None, dtype=object)
+        first, second = (
+            pd.to_datetime(pd.Series(self.dated.get((param, visit), nobody)))
+            for param in (one, other)
+        )
+        return (first - second).dt.days.abs().to_numpy(dtype=float)
+
     def covariate(self, name, param, transform="none"):
         """Give BASE of a parameter, or a column of ADSL as numbers or ordered categories."""
         if name == "BASE":
@@ -179,6 +194,39 @@ class Cohort:
                 named = [str(value) for value in item["levels"]]
                 return named + [value for value in found if value not in named]
         return found
+
+    def pooled(self, data, terms, patient=None):
+        """Join sparse levels of stratum factors among the terms of a model, as config.yaml says.
+
+        Parameters
+        ----------
+        data : DataFrame
+            The rows of the model; `patient` is the column of patients who have several.
+        terms : list of str
+
+        Returns
+        -------
+        DataFrame, str
+            What was pooled, for notes.
+        """
+        said = []
+        for factor in self.factors:
+            rule, name = factor.get("pool"), factor["column"]
+            if not rule or name not in terms or data.empty:
+                continue
+            one = data if patient is None else data.drop_duplicates(patient)
+            count = pd.crosstab(one[name].astype(object), one[ARM])
+            count = count.loc[:, count.sum() >= 2]  # other arms are in no model
+            if count.empty:
+                continue
+            count = dict(zip(count.index, count.to_numpy().tolist(), strict=True))
+            found = pooling.groups(count, self.levels(name), rule["below"], rule["into"])
+            names = {level: pooling.JOINT.join(group) for group in found for level in group}
+            joint = data[name].astype(object).map(names)
+            levels = list(dict.fromkeys(names.values()))
+            data = data.assign(**{name: pd.Categorical(joint, categories=levels)})
+            said.append(pooling.told(name, found, rule["below"]))
+        return data, "; ".join(filter(None, said))
 
     def data(self, param, covariates, transform="none"):
         """Frame of arm and covariates; a response is added by the caller."""

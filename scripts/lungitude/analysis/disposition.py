@@ -5,9 +5,11 @@ import re
 import numpy as np
 import pandas as pd
 
-from lungitude.adam import FLAGS
-from lungitude.analysis.common import Cohort
+from lungitude.adam import FLAGS, analysed
+from lungitude.analysis.common import TOTAL, Cohort
 from lungitude.results import Rows
+from lungitude.screening import counts as screening_counts
+from lungitude.windows import outside
 
 METHOD = "disposition"
 
@@ -19,7 +21,16 @@ def short_reason(reason):
 
 
 def disposition(
-    adsl, records, scans, section, arms, visits, strata=(), primary=None, data_cut=None
+    adsl,
+    records,
+    scans,
+    section,
+    arms,
+    visits,
+    strata=(),
+    primary=None,
+    data_cut=None,
+    screening=None,
 ):
     """Count patients and scans by stage, arm and stratum.
 
@@ -39,15 +50,24 @@ def disposition(
         of the efficacy table.
     data_cut : str, optional
         ISO date.
+    screening : DataFrame, optional
+        screening.tsv: who was assessed for eligibility.
 
     Returns
     -------
     DataFrame
         Results table of STAT n, N being the patients of the group. LEVEL without a visit, with
-        STAT pct of the patients randomised: randomised (n alone), discontinued,
+        STAT pct of the patients randomised: randomised (n alone), without:<FACTOR>
+        (of no level of a stratum factor, where there is such a patient), discontinued,
         discontinued:<REASON>, completed, ongoing, set:<POPULATION> (in that analysis set), analysed
         (has the endpoint of the primary analysis; who of them is in its model is the N of that
         analysis).
+        With screening, of all patients and arms together, STAT pct of those assessed: assessed (n
+        alone), not_randomised, not_randomised:<REASON>, awaiting.
+        With visit windows, in records of measurements: records (all that were collected),
+        records_analysed, records_moved (of these, at another visit than was named),
+        records_outside (of these, outside the window of their visit) and
+        records_left_out:<reason>.
         By visit: expected (randomised, not discontinued before
         the planned day, and due at the data cut; who came is expected), attended, and with scans
         scans_expected, scans_evaluable, scans_excluded, scans_excluded:<reason>.
@@ -68,7 +88,11 @@ def disposition(
             primary["parameter"], primary["visit"], primary.get("response", "CHG")
         )
         stages["analysed"] = pd.Series(~np.isnan(endpoint), index=who.index)
+    for factor in strata:
+        if who[factor["column"]].isna().any():  # in no report of a level, and in no model with it
+            stages[f"without:{factor['column']}"] = who[factor["column"]].isna()
     counts = {("", level): flag.to_numpy(dtype=float) for level, flag in stages.items()}
+    counts.update(_of_records(who, records))
     for visit in visits:
         counts.update(_of_visit(cohort, visit, scans, data_cut))
     for stratum, _, mask in cohort.strata():
@@ -77,7 +101,7 @@ def disposition(
             for group, member in groups.items():
                 values = {"n": count[member].sum()}
                 base = counts["", "randomised"][member].sum()
-                if not visit and level != "randomised" and base:
+                if not visit and level in stages and level != "randomised" and base:
                     values["pct"] = 100 * values["n"] / base
                 rows.add(
                     values,
@@ -88,7 +112,44 @@ def disposition(
                     group=group,
                     level=level,
                 )
+    if screening is not None:
+        _add_screening(rows, screening, adsl, cohort, data_cut)
     return rows.frame()
+
+
+def _add_screening(rows, screening, adsl, cohort, data_cut):
+    """Add how many were assessed, and what became of those who were not randomised."""
+    since = adsl["TRT01P"].notna() & (analysed(adsl["RANDDT"], data_cut) == "Y")
+    counted = screening_counts(screening, adsl.loc[since, "USUBJID"], data_cut)
+    size = counted["assessed"]
+    for level, number in counted.items():
+        values = {"n": number}
+        if level != "assessed" and size:
+            values["pct"] = 100 * number / size
+        rows.add(values, size, group=TOTAL if len(cohort.arms) > 1 else cohort.arms[0], level=level)
+
+
+def _of_records(who, records):
+    """Count the records of each patient by what became of them; nothing without visit windows."""
+    parts = [table for table in records if "ANLREAS" in table]
+    if not parts:
+        return {}
+    table = pd.concat(parts, ignore_index=True)
+    table = table.loc[table["DTYPE"] == ""]  # a mean of several was not collected
+    used = table["ANL01FL"] == "Y"
+    moved = table["VISIT"].notna() & (table["VISIT"] != table["AVISIT"])
+    parts = {
+        "records": table,
+        "records_analysed": table.loc[used],
+        "records_moved": table.loc[used & moved],
+        "records_outside": table.loc[used & outside(table)],
+    }
+    for reason in sorted(set(table["ANLREAS"]) - {""}):
+        parts[f"records_left_out:{reason}"] = table.loc[table["ANLREAS"] == reason]
+    return {
+        ("", level): who["USUBJID"].map(part.groupby("USUBJID").size()).fillna(0).to_numpy(float)
+        for level, part in parts.items()
+    }
 
 
 def _of_visit(cohort, visit, scans, data_cut):
@@ -100,7 +161,8 @@ def _of_visit(cohort, visit, scans, data_cut):
             attended |= ~np.isnan(values)
     expected = np.ones(len(who), dtype=bool)
     if "day" in visit:
-        planned = pd.to_datetime(who["RANDDT"]) + pd.Timedelta(days=visit["day"] - 1)
+        day_one = who["RFSTDT"] if "RFSTDT" in who else who["RANDDT"]
+        planned = pd.to_datetime(day_one) + pd.Timedelta(days=visit["day"] - 1)
         expected &= ~(pd.to_datetime(who["EOSDT"]) < planned).to_numpy()
         if data_cut is not None:
             expected &= ~(planned > pd.Timestamp(data_cut)).to_numpy()

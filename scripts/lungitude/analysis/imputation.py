@@ -94,13 +94,15 @@ class Imputation:
         one["USUBJID"] = cohort.patients["USUBJID"].to_numpy()
         kept = mask & one[terms].notna().all(axis=1).to_numpy()
         lost = int((mask & ~kept).sum())
+        one, pooled = cohort.pooled(one[kept], terms)
+        at = one.index
         parts = [
             one.assign(
                 **{
                     VISIT: visit,
-                    self.kind: cohort.response(self.param, visit, self.kind, self.transform),
+                    self.kind: cohort.response(self.param, visit, self.kind, self.transform)[at],
                 }
-            )[kept]
+            )
             for visit in self.visits
         ]
         data = pd.concat(parts, ignore_index=True)
@@ -122,6 +124,7 @@ class Imputation:
         said = "" if model is None else cause
         note = self.line(terms, crossed, said if model else why_not(cause))
         for visit in self.visits:
+            self.rows.remark = pooled
             keys = {
                 "param": self.param,
                 "visit": visit,
@@ -129,7 +132,9 @@ class Imputation:
                 "stratum": stratum,
             }
             self.rows.add({"model": np.nan}, int(kept.sum()), note=note, **keys)
+            self.rows.remark = ""
             self.rows.add({"left_out": lost}, int(kept.sum()), note="without a covariate", **keys)
+            self.rows.remark = pooled
             if model is not None:
                 self.imputed(model, visit, keys)
             for strategy in section.get("strategies", ("mar", "j2r")):
@@ -137,6 +142,7 @@ class Imputation:
             tipping = section.get("tipping")
             if tipping and self.param in tipping["parameters"]:
                 self.tip(model, tipping["deltas"], visit, int(kept.sum()), cause, keys)
+        self.rows.remark = ""
 
     @property
     def options(self):

@@ -112,7 +112,7 @@ def _add(rows, cohort, endpoint, section, data, terms, confidence, keys):
         rows.add({"responders": own.sum(), "share": share}, len(own), group=code, note=note, **keys)
     if len(cohort.arms) < 2:
         return
-    used = known.dropna()
+    used, pooled = cohort.pooled(known.dropna(), terms)
     count = used[ARM].value_counts()
     kept = [code for code in cohort.arms if count.get(code, 0) >= 2]
     used = used.loc[used[ARM].isin(kept)]
@@ -123,6 +123,7 @@ def _add(rows, cohort, endpoint, section, data, terms, confidence, keys):
         found, said = attempted(_contrasts, used, name, order, terms, separation, confidence)
     line = _line(cohort, endpoint, section, terms, len(known) - len(known.dropna()))
     line = f"{line}; {why_not(said) if found is None else said}" if said else line
+    rows.remark = pooled
     rows.add({"model": np.nan}, len(used), note=line, **keys)
     for code in cohort.compared:
         comparison, n = f"{code} - {reference}", len(used)
@@ -133,6 +134,7 @@ def _add(rows, cohort, endpoint, section, data, terms, confidence, keys):
             values, notes = missing(STATS, why_not(short or said))
             n = int(count.get(code, 0) + count.get(reference, 0)) if short else n
         rows.add(values, n, comparison=comparison, note=notes, **keys)
+    rows.remark = ""
 
 
 def _contrasts(data, name, arms, terms, separation, confidence):

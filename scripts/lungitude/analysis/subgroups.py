@@ -88,11 +88,14 @@ class Subgroups(Job):
 
     def everybody(self, data):
         """Add the comparison in all patients, by the model without interaction."""
-        used = data[[ARM, *self.terms, self.kind]].dropna()
+        used, self.rows.remark = self.cohort.pooled(
+            data[[ARM, *self.terms, self.kind]].dropna(), self.terms
+        )
         reasons, inside, cause = self.inside(used)
         fit, cause = (None, cause) if cause else self.model(inside, self.terms)
         table = contrasts(fit, {}) if fit else None
         self.level(EVERYBODY, table, used[ARM], reasons, cause)
+        self.rows.remark = ""
 
     def inside(self, used):
         """Find why arms cannot be compared, the rows of the others, and why there is no model."""
@@ -120,18 +123,21 @@ class Subgroups(Job):
             self.put({"interaction_p": np.nan}, len(data), why_not(cause))
             self.keys = keys
             return
-        used = data[columns].dropna()
+        others = [term for term in self.terms if term != factor]  # its own levels are compared
+        used, said = cohort.pooled(data[columns].dropna(), others)
+        self.rows.remark = said
         reasons, inside, cause = self.inside(used)
         fit = None
         if not cause and len(levels(inside[factor])) < 2:
             cause = f"one level of {ARM} or {factor}"
         if not cause:
-            terms = [term for term in self.terms if term != factor]
-            fit, cause = self.model(inside, [*terms, factor, (ARM, factor)])
+            fit, cause = self.model(inside, [*others, factor, (ARM, factor)])
         note = self.line(fit.dropped if fit else [], factor=factor)
         note = note if fit else f"{note}; {why_not(cause)}"
         self.rows.add({"model": np.nan}, len(inside), note=note, **self.keys)
+        self.rows.remark = ""
         self.left_out(data[columns])
+        self.rows.remark = said
         found, why = attempted(interaction_of, fit, factor) if fit else (None, cause)
         values, note = found or missing(INTERACTION, why_not(why))
         gone = without(cohort, fit.arms) if found else ""
@@ -142,6 +148,7 @@ class Subgroups(Job):
             there = fit is not None and level in fit.design.factors[factor]
             table = contrasts(fit, {factor: level}) if there else None
             self.level(f"{factor}={level}", table, mine, reasons, cause)
+        self.rows.remark = ""
 
     def level(self, level, table, arms, reasons, cause):
         """Add the comparisons of one level, and its patients by arm."""

@@ -130,7 +130,8 @@ class VisitModel(Job):
         """Fit the model to the rows with an observed response, and add its rows."""
         cohort, keys = self.cohort, self.keys
         columns = self.used_columns(self.terms)
-        data = observed[columns].dropna()
+        data, said = cohort.pooled(observed[columns].dropna(), self.terms, PATIENT)
+        self.rows.remark = said
         fit, used, cause = self.fitted(data, self.terms)
         size = len(used) if fit else len(data)
         note = self.line(fit, there)
@@ -144,12 +145,15 @@ class VisitModel(Job):
             count = {code: cells.get((code, visit), 0) for code in cohort.arms}
             self.visit_rows(found, visit, count, at_visit.get(visit, 0), cause)
             here = observed.loc[observed[VISIT] == visit, columns]
+            self.rows.remark = ""
             self.left_out(here.drop(columns=[PATIENT, VISIT]))
+            self.rows.remark = said
         self.keys = keys
+        if len(cohort.arms) > 1 and len(there) > 1:
+            self.joint(fit, size, cause)
+        self.rows.remark = ""
         if len(cohort.arms) < 2:
             return
-        if len(there) > 1:
-            self.joint(fit, size, cause)
         if keys["stratum"] == ALL:
             for factor in cohort.factors:
                 self.interactions(observed, there, factor["column"])
@@ -231,6 +235,7 @@ class VisitModel(Job):
         """Test at each visit whether the effect of the arm depends on a factor."""
         terms = list(dict.fromkeys([*self.terms, factor]))
         data = observed[self.used_columns(terms)].dropna()
+        data, self.rows.remark = self.cohort.pooled(data, terms, PATIENT)
         more = [(factor, VISIT), (ARM, factor), (ARM, VISIT, factor)]
         if data[factor].nunique() < 2:
             fit, used, cause = None, data, f"one level of {ARM} or {factor}"
@@ -243,7 +248,7 @@ class VisitModel(Job):
             if fit:
                 values, note = self.interaction_at(fit, visit, factor)
             self.put(values, at_visit.get(visit, 0), note, level=factor)
-        self.keys = keys
+        self.keys, self.rows.remark = keys, ""
 
     def interaction_at(self, fit, visit, factor):
         """F test that the contrasts of the arms at a visit are the same in all levels."""

@@ -22,6 +22,8 @@ class Context:
         As in the configuration; `parameters` are the rows of parameters.tsv.
     plan, trial, provenance : dict
         The plan; ``name title synthetic data_cut``; digests by name.
+    visit_windows : dict
+        As in config.yaml; empty where the trial has none.
     p_style : str or dict
         The style of a display: of its p values, or its journal's.
     """
@@ -35,6 +37,7 @@ class Context:
     provenance: dict
     characteristics: list = field(default_factory=list)
     strata: list = field(default_factory=list)
+    visit_windows: dict = field(default_factory=dict)
     p_style: str | dict = "csr"
 
     @property
@@ -193,6 +196,7 @@ def from_params(params, results):
         provenance={**dict(given("provenance") or {}), "results": digest_of(results)},
         characteristics=list(given("characteristics") or []),
         strata=list(given("strata") or []),
+        visit_windows=dict(given("visit_windows") or {}),
         p_style=effects.get("style") or "csr",
     )
 

@@ -190,9 +190,16 @@ def layout(results, context, width_mm=fig.WIDTH_MM):
     )
     top_height = len(top) * line_mm + 2 * PAD
     top_width = max(fig.text_width_mm(line.text, points, True) for line in top) + 6 * PAD
-    boxes = [Box(middle - top_width / 2, 1.0, top_width, top_height, top, "head")]
     bands, arrows, lines = [], [], []
-    bottom = 1.0 + top_height
+    boxes, start = enrolment(results, context, middle, width_mm, points)
+    if boxes:
+        arrows.append((middle, boxes[0].y + boxes[0].height, middle, start))
+        beside = boxes[1].y + boxes[1].height / 2
+        arrows.append((middle, beside, boxes[1].x, beside))
+        height = start + top_height + OVERHANG
+        bands.append(Box(0.5, 0.5, BAND - 1, height, (Line((Part("Enrolment"),), True),), "band"))
+    boxes.append(Box(middle - top_width / 2, start, top_width, top_height, top, "head"))
+    bottom = start + top_height
     y = bottom + 2 * GAP_Y
     branch = bottom + GAP_Y
     if len(arms) > 1:
@@ -226,6 +233,41 @@ def layout(results, context, width_mm=fig.WIDTH_MM):
         starts = [y + height] * len(arms)
         y += height + GAP_Y
     return Layout(tuple(boxes), tuple(bands), tuple(arrows), tuple(lines), y - GAP_Y + 5.0, points)
+
+
+def enrolment(results, context, middle, width_mm, points):
+    """Place who was assessed for eligibility, and at its side who was excluded and why.
+
+    Returns
+    -------
+    list of Box, float
+        Both boxes, none where nobody counted them; where the box of the randomised begins.
+    """
+
+    def count(level):
+        return _counted(results.get(METHOD, "n", group=context.total, level=level))
+
+    if not results.levels(METHOD, "assessed"):
+        return [], 1.0
+    line_mm = points * fig.POINT_MM * 1.32
+    head = _lines(
+        [("Assessed for eligibility", count("assessed"), 0, True)], MAXIMUM_BOX_MM, points
+    )
+    width = max(fig.text_width_mm(line.text, points, True) for line in head) + 6 * PAD
+    first = Box(middle - width / 2, 1.0, width, len(head) * line_mm + 2 * PAD, head, "head")
+    said = [("Excluded", count("not_randomised"), 0, True)]
+    said += [
+        (level.partition(":")[2], count(level), 1, False)
+        for level in results.levels(METHOD, "not_randomised:")
+    ]
+    if any(results.where(METHOD=METHOD, LEVEL="awaiting")["VALUE"] > 0):
+        said.append(("Not yet randomised", count("awaiting"), 0, True))
+    left = middle + 2 * GAP_X
+    beside = min(MAXIMUM_BOX_MM, width_mm - 1.0 - left)
+    lines = _lines(said, beside - 2 * PAD, points)
+    y = first.y + first.height + GAP_Y
+    second = Box(left, y, beside, len(lines) * line_mm + 2 * PAD, lines)
+    return [first, second], y + second.height + GAP_Y
 
 
 def _lines(said, width_mm, points):

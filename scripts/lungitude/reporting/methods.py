@@ -27,6 +27,7 @@ def paragraphs(context, models, versions):
         p
         for p in (
             _populations(context),
+            _windows(context),
             _description(context),
             _models(context, models),
             _tests(context),
@@ -60,6 +61,45 @@ def _populations(context):
         text = " ".join(filter(None, [text, " and ".join(limits)]))
         said.append(text)
     return f"Analysis sets. {'; '.join(said)}." if said else ""
+
+
+CHOICES = {
+    "closest": "the one closest to the planned day",
+    "first": "the first",
+    "last": "the last",
+    "mean": "their mean",
+    "worst": "the worst",
+}
+
+
+def _windows(context):
+    """Say how records came to their visits; nothing where each says its own."""
+    settings = context.visit_windows
+    if not settings:
+        return ""
+    origin = {"RANDDT": "randomisation", "RFSTDT": "the reference start date"}
+    spans = [
+        f"{visit['name']} {visit['window'][0]} to {visit['window'][1]}".replace(" -", " \u2212")
+        for visit in context.visits
+        if "window" in visit
+    ]
+    told = listed(spans)
+    by_date = settings["assign"] == "by_date"
+    how = "by their date" if by_date else "as named"
+    text = (
+        f"Visits. Records were assigned to visits {how}; windows in days, of which day 1 is "
+        f"{origin[settings['reference']]}: {told}."
+    )
+    if settings["disagree"] == "exclude":
+        what = "whose date is of another visit than was named" if by_date else "outside the window"
+        text += f" Records {what} were not analysed."
+    if settings["several"] != "stop":
+        text += f" Of several records of a patient at a visit, {CHOICES[settings['several']]} "
+        text += "was analysed"
+        if settings["ties"] != "stop":
+            text += f", of those alike {CHOICES[settings['ties']]}"
+        text += "."
+    return f"{text} Unscheduled records were not analysed."
 
 
 def _description(context):
@@ -106,6 +146,14 @@ def _models(context, models):
             "What was analysed on a log scale (log1p: of the value + 1) is given as ratio, the "
             "exponential of the difference."
         )
+    for factor in context.strata if models else ():
+        if "pool" in factor:
+            ways = {"neighbour": "a neighbouring level", "together": "each other"}
+            said.append(
+                f"In the models, levels of {factor.get('label', factor['column'])} with fewer than "
+                f"{factor['pool']['below']} patients of an arm were pooled with "
+                f"{ways[factor['pool']['into']]}."
+            )
     if "ancova" in models and context.strata and len(context.arms) > 1:
         factors = listed([factor.get("label", factor["column"]) for factor in context.strata])
         said.append(
@@ -222,6 +270,11 @@ def _tests(context):
             f"{name} correlations of {what} were computed{where}{given}{adjusted(section)} over "
             "all pairs and visits."
         )
+        if "max_days_apart" in section:
+            said[-1] += (
+                f" Pairs of measurements more than {section['max_days_apart']} days apart, or "
+                "without both dates, were left out."
+            )
     if "stepwise" in analyses:
         section = analyses["stepwise"]
         said.append(

@@ -48,6 +48,7 @@ def build(
     subjects=None,
     records=None,
     viewers=False,
+    grades=None,
 ):
     """Write the page.
 
@@ -71,6 +72,8 @@ def build(
         ADSL and BDS records of the stratum's patients, which stand behind its numbers.
     viewers : bool
         Whether each scan has a page of its own.
+    grades : DataFrame, optional
+        Of `grades.derive`: derived classes that are missing or not those recorded.
 
     Returns
     -------
@@ -90,9 +93,11 @@ def build(
         sentences=[] if empty else primary_sentence(results, context),
         findings=findings.paragraphs(results, context),
         shown=[] if empty else shown,
+        grades=None if grades is None else graded(grades, context),
         excluded=exclusions(scans),
         scan_count=len(scans),
         reasons=[] if empty else scan_counts(results, context),
+        records=[] if empty else record_counts(results, context),
         groups=context.groups,
         not_estimated=not_estimated(results, context),
         left_out=[(p["display"]["title"], p["left_out"]) for p in pieces if p["left_out"]],
@@ -134,7 +139,9 @@ def facts(results, context):
             lookup.count_part(results.size(arm["code"])),
             Part("; "),
         ]
-    lines = [
+    assessed = results.get("disposition", "n", group=context.total, level="assessed")
+    lines = [] if assessed is None else [("Assessed", [lookup.count_part(assessed)])]
+    lines += [
         (f"Patients {context.entered}", [lookup.count_part(results.size(context.total))]),
         ("By arm", sizes[1:-1]),
     ]
@@ -217,6 +224,45 @@ def scan_counts(results, context):
                 }
             )
     return lines
+
+
+RECORDS = {
+    "records": "collected",
+    "records_analysed": "analysed",
+    "records_moved": "at another visit than was named",
+    "records_outside": "outside the window of their visit",
+}
+
+
+def record_counts(results, context):
+    """Count records of measurements by what became of them, as `scan_counts` does scans.
+
+    Nothing where the trial has no visit windows.
+    """
+    lines = []
+    for level in results.levels("disposition", "records"):
+        kind, _, reason = level.partition(":")
+        found = [
+            results.get("disposition", "n", group=code, level=level) for code, _ in context.groups
+        ]
+        label = f"not analysed: {reason}" if reason else RECORDS[kind]
+        cells = [lookup.count_part(number) for number in found]
+        indent = kind in ("records_moved", "records_outside")
+        lines.append({"label": label, "indent": indent, "cells": cells})
+    return lines
+
+
+def graded(grades, context):
+    """List derived classes that are missing or not those recorded: patient, factor, and why."""
+    wanted = ["RECORDED", "DERIVED", "USED", "REASON"]
+    return [
+        [
+            row["USUBJID"],
+            context.stratum_column_label(row["COLUMN"]),
+            *(_text(row[name]) or text.NOT_APPLICABLE for name in wanted),
+        ]
+        for row in grades.to_dict("records")
+    ]
 
 
 def not_estimated(results, context):

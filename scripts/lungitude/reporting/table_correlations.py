@@ -111,9 +111,11 @@ def kind(context):
         "the baseline values of both" if term == "BASE" else term
         for term in plan.get("covariates") or []
     ]
+    limit = plan.get("max_days_apart")
+    near = "" if limit is None else f", measured at most {limit} days apart"
     if not terms:
-        return f"{name} correlation of {what}"
-    return f"{name} partial correlation of {what} given {', '.join(terms)}"
+        return f"{name} correlation of {what}{near}"
+    return f"{name} partial correlation of {what} given {', '.join(terms)}{near}"
 
 
 def on_log_scale(context, grid):

@@ -12,7 +12,8 @@ from lungitude.reporting.table import (
 )
 
 METHOD = "disposition"
-REASON, SET = "discontinued:", "set:"
+REASON, SET, WITHOUT = "discontinued:", "set:", "without:"
+ASSESSED, EXCLUDED, AWAITING = "assessed", "not_randomised", "awaiting"
 
 
 def build(results, context, display):
@@ -110,7 +111,21 @@ def _stages(results, context, marks):
     def row(label, level, kind="data", indent=0):
         return Row(cell(label), count_cells(results, context, level, marks), kind, indent)
 
-    rows = [row(context.entered.capitalize(), "randomised"), row("Completed", "completed")]
+    rows = []
+    if results.levels(METHOD, ASSESSED):
+        rows = [
+            row("Assessed for eligibility", ASSESSED),
+            row("Excluded", EXCLUDED, "group"),
+            *(row(reason_of(level), level, indent=1)
+              for level in results.levels(METHOD, f"{EXCLUDED}:")),
+        ]  # fmt: skip
+        if any(results.where(METHOD=METHOD, LEVEL=AWAITING)["VALUE"] > 0):
+            rows.append(row("Not yet randomised", AWAITING))
+    rows.append(row(context.entered.capitalize(), "randomised"))
+    for level in results.levels(METHOD, WITHOUT):
+        factor = context.stratum_column_label(level.removeprefix(WITHOUT))
+        rows.append(row(f"Without {factor}", level, indent=1))
+    rows.append(row("Completed", "completed"))
     if results.levels(METHOD, "ongoing"):
         rows.append(row("Ongoing", "ongoing"))
     rows.append(row("Discontinued", "discontinued", "group"))
@@ -169,7 +184,9 @@ def _notes(results, context, rows):
         return ()
     notes = []
     if len(results.where(METHOD=METHOD, STAT="pct", AVISIT="")):
-        notes.append(f"Percentages are of the patients {context.entered}.")
+        before = "; of those not randomised, of the patients assessed"
+        before = before if results.levels(METHOD, ASSESSED) else ""
+        notes.append(f"Percentages are of the patients {context.entered}{before}.")
     if results.levels(METHOD, REASON):
         notes.append("All reasons of the trial are listed, also those that no patient here had.")
     if results.levels(METHOD, "ongoing"):

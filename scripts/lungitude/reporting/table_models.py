@@ -31,7 +31,9 @@ ABBREVIATIONS = [
     ("REML", "restricted maximum likelihood"),
     ("df", "degrees of freedom"),
 ]
-_REMARK = re.compile(r"^(not estimated|left out|no random effect|variance between)| instead of ")
+_REMARK = re.compile(
+    r"^(not estimated|left out|pooled: |no random effect|variance between)| instead of "
+)
 _FIT = re.compile(r"^(REML|ML|least squares|conditional mean|\d+ imputations)$")
 _INFERENCE = re.compile(r"\bdf\b|standard errors$|^Rubin's rules$")
 

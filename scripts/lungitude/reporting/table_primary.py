@@ -302,7 +302,8 @@ class Frame:
     def _ratio_mark(self, found, parameter):
         if not self.context.is_log(parameter) or not found.note:
             return ""
-        return self.marks(f"{_upper(found.note)}: to the baseline by arm, and between the arms.")
+        scale = found.note.partition("; pooled: ")[0]  # the model line tells what was pooled
+        return self.marks(f"{_upper(scale)}: to the baseline by arm, and between the arms.")
 
     def _difference(self, block, comparison, family):
         """Cells difference (CI), p and, where the table has them, adjusted p."""
@@ -438,7 +439,9 @@ def primary_sentence(results, context):
             f"{context.label(parameter)}, change from {context.baseline} to {visit}, "
             f"{context.comparison_label(comparison, ' relative to ' if log else ' minus ')}: "
         )
-        what = found.note if log and found is not None else "adjusted mean difference"
+        what = "adjusted mean difference"
+        if log and found is not None:
+            what = found.note.partition("; pooled: ")[0]
         if found is None or not found.estimated:
             why = found.note if found is not None and found.note else "no such analysis"
             sentences.append([Part(f"{lead}{why}.")])
