@@ -58,6 +58,10 @@ def check_trial(name):
         if sheet in found.paths
     ]
     print(f"{path.parent}: no problem found ({', '.join(counts)}).")
+    for made in found.mapped.values():
+        print(*made.told(), sep="\n")
+    if found.doubts:
+        print("Please look at this; it may be right:", *found.doubts, sep="\n")
     return 0
 
 
