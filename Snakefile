@@ -57,4 +57,4 @@ rule datasets:
 # The folder was checked while this file was read; nothing is left to do.
 rule validate:
     input:
-        [str(path) for path in TRIAL.paths.values()],
+        [str(path) for path in TRIAL.files],

@@ -1,3 +1,31 @@
+# Sheets that are made of other files; none but that of randomisation takes a column that tells the
+# arm, even if all of them come from one file.
+rule map_sheet:
+    """Write a sheet from the files that config.yaml maps, with the origin of each row."""
+    input:
+        files=files_of_maps,
+        parameters=units_of_maps,
+    output:
+        sheet="<results>/sheets/{sheet}.tsv",
+        counts="<results>/sheets/{sheet}_counts.tsv",
+    log:
+        "<results>/logs/map_sheet/{sheet}.log",
+    conda:
+        "../envs/statistics.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        maps=lambda wildcards: SETTINGS["sheets"][wildcards.sheet],
+        folder=str(TRIAL.folder),
+        columns=lambda wildcards: (
+            trials.subject_columns(SETTINGS) if wildcards.sheet == "subjects" else {}
+        ),
+        code=code("map_sheet"),
+    script:
+        "../scripts/map_sheet.py"
+
+
 # The analysis data sets: here, and nowhere before, arm and stratum join the measurements.
 rule derive_adam:
     """Derive the subject-level and the two long analysis data sets (ADaM)."""

@@ -67,6 +67,7 @@ wildcard_constraints:
     visit=r"[a-z][a-z0-9_]*",
     series=r"[a-z][a-z0-9_]*",
     stratum=r"[a-z][a-z0-9_]*",
+    sheet="|".join(TRIAL.mapped) or "none",
     method=r"(?!(results|individual)\.)[a-z][a-z0-9_]*",
 
 
@@ -427,8 +428,22 @@ def baseline_file(role, name):
 
 
 def sheet(name):
-    """A sheet of the trial; nothing where it has none."""
+    """A sheet of the trial, which a job writes where it is made by maps; nothing if it has none."""
+    if name in TRIAL.mapped:
+        return f"{RESULTS}/sheets/{name}.tsv"
     return str(TRIAL.paths[name]) if name in TRIAL.paths else []
+
+
+def files_of_maps(wildcards):
+    """The files that a sheet is made of."""
+    made = TRIAL.mapped[wildcards.sheet]
+    return [str(made.folder / source.file) for source in made.maps]
+
+
+def units_of_maps(wildcards):
+    """parameters.tsv, where the maps of a sheet convert values of parameters."""
+    converted = any(source.units for source in TRIAL.mapped[wildcards.sheet].maps)
+    return sheet("parameters") if converted and wildcards.sheet != "subjects" else []
 
 
 def sessions_of_sets():
@@ -526,7 +541,10 @@ NUMBERS += [rule for _, rule, _ in SAFETY.values()]
 NUMBERS += [f"analyse_{method}" for method in PLAN.get("analyses", ())]
 
 
-DATA_DIGEST = provenance.digest_of(*TRIAL.paths.values())
+DATA_DIGEST = provenance.digest_of(*TRIAL.files)
+if TRIAL.mapped:
+    MAPS = {name: SETTINGS["sheets"][name] for name in TRIAL.mapped}
+    DATA_DIGEST = provenance.digest_of_text([DATA_DIGEST, MAPS])
 
 
 # Of the software that the numbers come from.

@@ -33,7 +33,8 @@ class TrialError(ValueError):
             if len(group) <= SPELT_OUT:
                 self.problems.append(str(problem))
             elif problem is group[0]:
-                more = f" (and in {len(group) - 1} more lines, the last is {group[-1].line})"
+                more = f" (and in {len(group) - 1} more {problem.counted}s, the last is "
+                more += f"{group[-1].line})"
                 self.problems.append(str(problem) + more)
         super().__init__("\n".join(self.problems))
 
@@ -46,18 +47,22 @@ class TrialError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: where, what, and what to do."""
+    """One thing that is wrong: where, what, and what to do.
+
+    `counted` is what `line` counts: lines of a text file, or rows of a file that has no lines.
+    """
 
     file: str
     line: int | None
     column: str
     text: str
+    counted: str = "line"
 
     def __str__(self):
         """Print as ``file, line n, column C: what; remedy``."""
         place = [self.file]
         if self.line:
-            place.append(f"line {self.line}")
+            place.append(f"{self.counted} {self.line}")
         if self.column:
             place.append(f"column {self.column}")
         return f"{', '.join(place)}: {self.text}"
@@ -106,8 +111,8 @@ def schema(name):
     return yaml.safe_load((SCHEMAS / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
-def read_text(path, problems, remedy):
-    """Return the text of a file with plain line ends, or None and the reason in `problems`.
+def read_bytes(path, problems, remedy):
+    """Return the content of a file, or None and the reason in `problems`.
 
     Parameters
     ----------
@@ -117,27 +122,48 @@ def read_text(path, problems, remedy):
     remedy : str
         What to do if there is no such file.
     """
-    line = None
     try:
-        data = Path(path).read_bytes()
-        if not data.startswith((*UTF16, b"PK\x03\x04")) and b"\0" not in data:
-            return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-        kind = "in UTF-16" if data.startswith(UTF16) else "no plain text (a workbook, or UTF-16)"
-        text = f"the file is {kind}; save it as plain text in UTF-8"
+        return Path(path).read_bytes()
     except FileNotFoundError:
         text = f"the file is missing; {remedy}"
     except IsADirectoryError:
         text = f"a folder has the name of the file; move it away, then {remedy}"
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        byte = data[error.start]
-        text = (
-            f"byte 0x{byte:02X} is not UTF-8 (perhaps Latin-1 or Windows-1252); save the file as "
-            "UTF-8"
-        )
     except PermissionError:
         text = "you may not read the file; change its permissions"
     except (OSError, ValueError) as error:  # too long a name, a name with a zero byte, a bad disk
         text = f"the file can't be read ({getattr(error, 'strerror', None) or error}); {remedy}"
+    problems.append(Problem(str(path), None, "", text))
+    return None
+
+
+def read_text(path, problems, remedy, encoding=None):
+    """Return the text of a file with plain line ends, or None and the reason in `problems`.
+
+    Parameters
+    ----------
+    path, problems, remedy
+        As of `read_bytes`.
+    encoding : str, optional
+        As Python names it, where the trial declares it; UTF-8 if not.
+    """
+    data = read_bytes(path, problems, remedy)
+    if data is None:
+        return None
+    line = None
+    if not encoding and (data.startswith((*UTF16, b"PK\x03\x04")) or b"\0" in data):
+        kind = "in UTF-16" if data.startswith(UTF16) else "no plain text (a workbook, or UTF-16)"
+        text = f"the file is {kind}; save it as plain text in UTF-8"
+    else:
+        try:
+            read = data.decode(encoding or "utf-8").removeprefix("\ufeff")
+            return read.replace("\r\n", "\n").replace("\r", "\n")
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            byte = f"byte 0x{data[error.start]:02X} is not"
+            text = (
+                f"{byte} {encoding}; mend 'encoding'"
+                if encoding
+                else f"{byte} UTF-8 (perhaps Latin-1 or Windows-1252); save the file as UTF-8"
+            )
     problems.append(Problem(str(path), line, "", text))
     return None

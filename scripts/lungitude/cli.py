@@ -83,6 +83,10 @@ def check_trial(name):
     print(f"{path.parent}: no problem found ({', '.join(counts)}).")
     for note in windows.notes(found):
         print(f"Note: {note}")
+    for made in found.mapped.values():
+        print(*made.told(), sep="\n")
+    if found.doubts:
+        print("Please look at this; it may be right:", *found.doubts, sep="\n")
     return 0
 
 

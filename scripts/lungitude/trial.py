@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from lungitude import configs, documents, grades, plans, screening, sheets, windows
+from lungitude import (
+    configs,
+    documents,
+    grades,
+    plans,
+    screening,
+    sheets,
+    source_maps,
+    sources,
+    units,
+    windows,
+)
 from lungitude.checks import Problem, Rule, TrialError, nearest, schema, shown
 from lungitude.documents import dates_as_text
 from lungitude.sheets import numbers
@@ -48,7 +59,11 @@ class Trial:
         `scans` holds the scans in use (imaging: max_subjects) and, as `visit`, the path form of the
         visit.
     paths : dict
-        Path of each sheet that exists.
+        Path of each sheet that exists; of one that is made by maps, that of the first file.
+    mapped : dict
+        `sources.Mapped` of each sheet that is made by maps.
+    doubts : list of Problem
+        What is odd but may be right: values that seem to be in another unit, maps without a row.
     """
 
     folder: Path
@@ -65,6 +80,16 @@ class Trial:
     adverse: pd.DataFrame
     screening: pd.DataFrame
     paths: dict
+    mapped: dict = dataclasses.field(default_factory=dict)
+    doubts: list = dataclasses.field(default_factory=list)
+
+    @property
+    def files(self):
+        """Every file that the sheets are read from."""
+        named = [path for name, path in self.paths.items() if name not in self.mapped]
+        for made in self.mapped.values():
+            named += [self.folder / source.file for source in made.maps]
+        return list(dict.fromkeys(named))
 
     @property
     def baseline(self):
@@ -142,19 +167,29 @@ def load(config_path, config=None, root="."):
     plan = planned and with_defaults(dates_as_text(planned.content), schema("plan"))
     clashes = list(configs.problems(config, document))
     problems += clashes
-    given, paths, unsure = {}, {}, set()
-    for name in SHEETS:
-        if name in config["sheets"]:
-            paths[name] = folder / config["sheets"][name]
-            faults = []
+    given, paths, unsure, mapped, places = {}, {}, set(), {}, set()
+    for name in ("parameters", *SHEETS):  # maps convert to the units of parameters.tsv
+        if name not in config["sheets"] or name in paths:
+            continue
+        faults, maps = [], source_maps.of(config["sheets"][name])
+        paths[name] = folder / (maps[0].file if maps else config["sheets"][name])
+        if maps:
+            parameters = None if "parameters" in unsure else given["parameters"]
+            mapped[name] = _by_maps(name, maps, config, document, folder, parameters, faults)
+            given[name] = mapped[name] and mapped[name].frame
+        else:
             given[name] = sheets.read(paths[name], faults, name, _remedy(name))
-            columns = [] if given[name] is None else given[name].columns
-            if faults or not set(schema(f"sheets/{name}")["required"]) <= set(columns):
-                unsure.add(name)
-            problems += faults
+        columns = [] if given[name] is None else given[name].columns
+        if faults or not set(schema(f"sheets/{name}")["required"]) <= set(columns):
+            unsure.add(name)
+        problems += faults
+        places |= {(fault.file, fault.line, fault.column) for fault in faults if maps}
     frames = {name: _complete(given.get(name), name) for name in SHEETS}
-    trial = Trial(folder, config, plan, **frames, paths=paths)
-    problems += _sheet_problems(trial, given, unsure, Path(root))
+    mapped = {name: made for name, made in mapped.items() if made}
+    trial = Trial(folder, config, plan, **frames, paths=paths, mapped=mapped)
+    found = _sheet_problems(trial, given, unsure, Path(root))
+    # A cell that a map could not read is told already.
+    problems += [p for p in found if (p.file, p.line, p.column) not in places]
     problems += [] if clashes or "scans" in unsure else _second_opinion_problems(trial, document)
     problems += [] if clashes or "parameters" in unsure else _spread_problems(trial, document)
     broken = {problem.file for problem in problems}
@@ -170,7 +205,45 @@ def load(config_path, config=None, root="."):
         problems += plans.problems(trial, planned)
     if problems:
         raise TrialError(problems)
-    return dataclasses.replace(trial, scans=_scans_in_use(trial))
+    return dataclasses.replace(trial, scans=_scans_in_use(trial), doubts=_doubts(trial))
+
+
+def _by_maps(name, maps, config, document, folder, parameters, faults):
+    """Make a sheet by its maps; None if they, or the files, are at fault."""
+    extra = subject_columns(config) if name == "subjects" else {}
+    faults += source_maps.problems(name, config, document, extra)
+    if faults:
+        return None
+    lacking = parameters is None and name != "subjects"
+    declared = None if lacking else source_maps.declared_units(name, parameters, extra)
+    return sources.read(name, maps, folder, faults, extra, declared)
+
+
+def _doubts(trial):
+    """Return what is odd about sheets without being wrong."""
+    found = []
+    for name, made in trial.mapped.items():
+        for count in made.counts.itertuples():
+            if not count.rows_given:
+                text = f"none of {count.rows_read} rows is taken for '{name}'"
+                found.append(Problem(str(trial.folder / count.file), None, "", text))
+    frame, declared = trial.measurements, trial.parameters.set_index("PARAMCD")["AVALU"]
+    unit = frame["PARAMCD"].map(declared)
+    values = pd.DataFrame(
+        {"PARAMCD": frame["PARAMCD"], "AVAL": numbers(frame["AVAL"]), "AVALU": unit}
+    )
+    for slip in units.slips(values).itertuples():
+        row = frame.loc[slip.Index]
+        how = f"is {slip.times:.3g} times" if slip.times > 1 else f"is 1/{1 / slip.times:.3g} of"
+        text = (
+            f"{row.PARAMCD} of {row.USUBJID} at {row.AVISIT} is {row.AVAL}, which {how} what is "
+            f"usual here (median {slip.median:.3g} {unit[slip.Index]}); "
+        )
+        text += f"is it in {slip.unit}?" if slip.unit else "another unit, or a lost decimal point?"
+        problem = Problem(str(trial.paths["measurements"]), slip.Index + 2, "AVAL", text)
+        made = trial.mapped.get("measurements")
+        found.append(made.placed(problem) if made else problem)
+    return found
 
 
 def _alone(document, folder):
@@ -268,12 +341,14 @@ def _sheet_problems(trial, given, unsure, root):
     for name, frame in given.items():
         if frame is None:
             continue
-        extra = _subject_columns(trial.config) if name == "subjects" else {}
+        extra = subject_columns(trial.config) if name == "subjects" else {}
         own = windows.sheet_schema(trial.config) if name == "measurements" else None
-        yield from sheets.check(frame, name, trial.paths[name], rules[name], extra, own=own)
+        found = sheets.check(frame, name, trial.paths[name], rules[name], extra, own=own)
+        made = trial.mapped.get(name)
+        yield from map(made.placed, found) if made else found
 
 
-def _subject_columns(config):
+def subject_columns(config):
     """Return the schema of the columns of subjects.tsv that config.yaml declares."""
     columns = {}
     for item in config["characteristics"]:

@@ -18,7 +18,7 @@ import yaml
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from lungitude import documents, tables
+from lungitude import documents, source_maps, sources, tables
 from lungitude.checks import TrialError, schema
 from lungitude.documents import dates_as_text
 from lungitude.job import whole
@@ -37,6 +37,7 @@ from lungitude.reporting.context import Context
 from lungitude.reporting.format import NOT_ESTIMATED
 from lungitude.reporting.individual import Individual
 from lungitude.reporting.results import ADDRESS, Absent, Part, Results
+from lungitude.sheets import numbers
 from lungitude.trial import SHEETS, Trial, load, with_defaults
 
 HEADER = "Mock shell: no data"
@@ -113,11 +114,19 @@ def design_of(path, root="."):
         )
     if plan is None:
         raise _ToldError([f"{plan_path}: there is no plan, of which shells are made; write it"])
-    sheets = {name: path.parent / file for name, file in config["sheets"].items()}
+    sheets = {
+        name: path.parent / entry
+        for name, entry in config["sheets"].items()
+        if isinstance(entry, str)
+    }
     frames = {name: pd.DataFrame() for name in SHEETS}
     frames["parameters"] = tables.read(sheets["parameters"])
     if "reads" in sheets and sheets["reads"].is_file():
         frames["reads"] = tables.read(sheets["reads"])
+    elif "reads" in config["sheets"]:
+        made = sources.read("reads", source_maps.of(config["sheets"]["reads"]), path.parent, [])
+        if made:
+            frames["reads"] = made.frame.assign(AVAL=numbers(made.frame["AVAL"]))
     return Trial(path.parent, config, plan, **frames, paths=sheets)
 
 
