@@ -3,7 +3,10 @@
 import hashlib
 import json
 import re
+import shutil
+import subprocess
 import zipfile
+from dataclasses import replace
 
 import docx
 import pytest
@@ -12,7 +15,7 @@ from unit import reporting_fixture as fixture
 
 from lungitude.reporting import document, latex, pdf, rendering, rtf, word
 from lungitude.reporting.format import NOT_APPLICABLE, NOT_ESTIMATED, number
-from lungitude.reporting.table import Cell, Part, from_json, to_json
+from lungitude.reporting.table import Cell, Column, Part, Row, Table, cell, from_json, to_json
 
 WRITERS = {"docx": word.write, "rtf": rtf.write, "tex": latex.write, "pdf": pdf.write}
 DIGITS = re.compile(r"\d+(?:\.\d+)?")
@@ -136,8 +139,65 @@ def test_latex_shows_the_cells_of_the_tables(run):
 
 def test_latex_escapes_what_comes_from_data():
     assert latex.escape(r"a_b & 5% \input{x} $y$ #1 ~^") == (
-        r"a\_b \& 5\% \textbackslash{}input\{x\} \$y\$ \#1 \textasciitilde{}\textasciicircum{}"
+        r"a\_b \& 5\% \textbackslash{}input\{x\} \$y\$ \#1 $\sim$\textasciicircum{}"
     )
+
+
+PDFLATEX = shutil.which("pdflatex")
+# Units, signs and letters that stand in tables or in the names of a trial; the last ones pdfLaTeX
+# has no sign for.
+LETTERS = (
+    "mL\u00b7min\u207b\u00b9\u00b7kg\u207b\u00b9 CO\u2082 m\u00b2 cm\u00b3 \u00b5g \u03bcm \u00b0C "
+    "\u03b11 \u0394 \u03a9 \u2212950 \u00b13 \u2264 \u2265 \u2248 \u2260 \u221e \u00d7 \u2013 "
+    "\u2014 \u2026 \u20ac \u2030 \u2020 \u2192 \u201cx\u201d \u00c5ngstr\u00f6m \u0141\u00f3d "
+    "a_b & 5% $y$ #1 ~^ {x} <0.1> [n] *p"
+)
+WITHOUT_SIGN = "\u0416 \u4e2d \u0127 \U0001f600"
+
+
+def compiled(path):
+    """Compile a LaTeX file until its widths are found; return what pdfLaTeX complains about."""
+    command = [PDFLATEX, "-interaction=nonstopmode", "-halt-on-error", path.name]
+    for _ in range(3):
+        done = subprocess.run(command, cwd=path.parent, capture_output=True, text=True,
+                              errors="replace", check=False)  # fmt: skip
+        assert done.returncode == 0, done.stdout[-2000:]
+    log = path.with_suffix(".log").read_text(encoding="latin-1")
+    assert path.with_suffix(".pdf").read_bytes().startswith(b"%PDF-")
+    return re.findall(r"^(?:Overfull .*|! .*|Missing character.*|.*Rerun.*)$", log, flags=re.M)
+
+
+@pytest.mark.skipif(not PDFLATEX, reason="pdflatex is not installed")
+def test_the_tables_compile_and_fit_the_page(run, tmp_path):
+    shutil.copy(run["folder"] / "a.tex", tmp_path / "a.tex")
+    assert compiled(tmp_path / "a.tex") == []
+
+
+@pytest.mark.skipif(not PDFLATEX, reason="pdflatex is not installed")
+def test_any_letter_compiles_and_a_long_heading_is_broken(run, tmp_path):
+    said = f"{LETTERS} {WITHOUT_SIGN}"
+    rows = [
+        Row(cell(f"{LETTERS} " * 3), kind="group"),
+        *(Row(cell(start), (cell("1.2"), cell("[3]")), indent=1) for start in ("[a]", "*b", "c")),
+        Row(cell("a label that is longer than its column and goes on"), (cell("1"), cell("2")),
+            indent=2),
+    ]  # fmt: skip
+    columns = (Column(LETTERS), Column("A", cell("[n]")), Column("*B", cell("(95% CI)")))
+    hard = Table("hard", "1", said, "All", columns, tuple(rows), (("a", said), ("", said)))
+    document = replace(run["document"], title=said, pieces=(hard, replace(hard, rows=())))
+    latex.write(document, tmp_path / "hard.tex")
+    written = (tmp_path / "hard.tex").read_text(encoding="utf-8")
+    assert written.count(r"\DeclareUnicodeCharacter{") == 4
+    assert r"\DeclareUnicodeCharacter{1F600}{[U+1F600]}" in written
+    assert [line for line in compiled(tmp_path / "hard.tex") if "Overfull" not in line] == []
+
+
+def test_latex_names_each_letter_or_tells_its_number():
+    assert latex.unknown(latex.escape(LETTERS)) == ""
+    assert latex.plain(latex.escape("m\u00b2 kg\u207b\u00b9 \u2265 CO\u2082")) == (
+        "m\u00b2 kg\u207b\u00b9 \u2265 CO\u2082"
+    )
+    assert len(latex.unknown(WITHOUT_SIGN).splitlines()) == 4
 
 
 def test_pdf_is_whole_and_says_that_the_trial_is_synthetic(run):
