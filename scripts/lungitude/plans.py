@@ -72,6 +72,9 @@ def _names(trial):
                 yield keys_of, "parameter", item, known["parameters"]
         if "population" in section:
             yield [*keys, "population"], "population", section["population"], populations
+        if "factor" in section:
+            factors = [factor["column"] for factor in config["strata"]]
+            yield [*keys, "factor"], "stratum factor", section["factor"], factors
         if "analysis" in section:
             yield [*keys, "analysis"], "analysis", section["analysis"], analyses
     yield from _names_of_sections(plan["analyses"], known)

@@ -1,4 +1,7 @@
-"""A trial of ten patients from tables alone, with sessions and adverse events, to its tables."""
+"""A trial of ten patients from tables alone, to its tables.
+
+It has sessions, adverse events, screening, visits by date, a derived grade beside a second factor.
+"""
 
 import pandas as pd
 import pyreadstat
@@ -7,11 +10,15 @@ import yaml
 
 from helpers import edit_yaml, snakemake
 from lungitude import tables, trial
-from lungitude.reporting import table_adherence, table_adverse
+from lungitude.reporting import table_adherence, table_adverse, table_disposition
 from lungitude.reporting.context import Context
 from lungitude.reporting.results import Results
 
 PATIENTS = [f"P-{number:02d}" for number in range(1, 11)]
+GRADES = ["I", "II", "III", "IV"]
+# Grades II and III in turn; P-09 has grade IV alone, P-10 none, and P-01 is recorded as III.
+FEV1PP = [60, 60, 40, 40, 60, 60, 40, 40, 20, None]
+RECORDED = ["III", "II", "III", "III", "II", "II", "III", "III", "IV", None]
 CONFIG = {
     "trial": "safe",
     "title": "Breathing exercise",
@@ -21,12 +28,39 @@ CONFIG = {
         {"code": "UC", "label": "Usual care", "reference": True},
     ],
     "visits": [
-        {"name": "Baseline", "path": "baseline", "number": 0, "day": 1, "baseline": True},
-        {"name": "Week 6", "path": "week06", "number": 6, "day": 43},
+        {
+            "name": "Baseline",
+            "path": "baseline",
+            "number": 0,
+            "day": 1,
+            "baseline": True,
+            "window": [-14, 1],
+        },
+        {"name": "Week 6", "path": "week06", "number": 6, "day": 43, "window": [29, 57]},
     ],
+    "visit_windows": {"assign": "by_date", "several": "closest", "unscheduled": ["Extra"]},
+    "strata": [
+        {
+            "column": "GOLDGR",
+            "label": "GOLD grade",
+            "pool": {"below": 2, "into": "neighbour"},
+            "levels": [{"value": v, "path": f"gold_{v.lower()}", "label": v} for v in GRADES],
+        },
+        {
+            "column": "SEX",
+            "label": "Sex",
+            "levels": [{"value": v, "path": f"sex_{v.lower()}", "label": v} for v in ("F", "M")],
+        },
+    ],
+    "derive": {
+        "GOLDGR": {"from": "FEV1PP", "cuts": [80, 50, 30], "labels": GRADES, "recorded": "GOLDGR"}
+    },
     "sheets": {
         name: f"{name}.tsv"
-        for name in "subjects randomisation measurements parameters sessions adverse".split()
+        for name in (
+            *"subjects randomisation measurements parameters sessions adverse".split(),
+            "screening",
+        )
     },
 }
 PLAN = {
@@ -59,7 +93,18 @@ EVENTS = [
 def write(folder):
     folder.mkdir(parents=True)
     sheets = {
-        "subjects": [("USUBJID", "RANDDT"), *((who, "2026-01-10") for who in PATIENTS)],
+        "subjects": [
+            ("USUBJID", "RANDDT", "SEX", "FEV1PP", "GOLDGR"),
+            *(
+                (who, "2026-01-10", "FFM"[number % 3], FEV1PP[number], RECORDED[number])
+                for number, who in enumerate(PATIENTS)
+            ),
+        ],
+        "screening": [
+            ("SCREENID", "SCREENDT", "STATUS", "REASON", "USUBJID"),
+            *((f"S-{who}", "2026-01-05", "randomised", None, who) for who in PATIENTS),
+            *((f"S-{k}", "2026-01-06", "excluded", "No consent", None) for k in range(3)),
+        ],
         "randomisation": [
             ("USUBJID", "ARM"),
             *((who, ("EX", "UC")[number % 2]) for number, who in enumerate(PATIENTS)),
@@ -70,12 +115,16 @@ def write(folder):
             ("FEV1", "FEV1", "L", 0.2, 7, 2, "higher", "none", "ADFUN"),
         ],
         "measurements": [
-            ("USUBJID", "AVISIT", "PARAMCD", "AVAL", "AVALU"),
+            ("USUBJID", "AVISIT", "PARAMCD", "AVAL", "AVALU", "ADT"),
             *(
-                (who, visit, "FEV1", round(1 + number / 7 + later * (number % 3) / 5, 2), "L")
+                (who, visit, "FEV1", round(1 + number / 7 + later * (number % 3) / 5, 2), "L", day)
                 for number, who in enumerate(PATIENTS)
-                for later, visit in enumerate(("Baseline", "Week 6"))
+                for later, (visit, day) in enumerate(
+                    (("Baseline", "2026-01-09"), ("Week 6", "2026-02-20"))
+                )
             ),
+            ("P-02", "Extra", "FEV1", 6.5, "L", "2026-02-27"),  # day 49, farther from the target
+            ("P-03", None, "FEV1", 6.5, "L", "2026-04-20"),  # of no visit
         ],
         "sessions": [
             ("USUBJID", "PERIOD", "PLANNED", "ATTENDED"),
@@ -117,6 +166,7 @@ def shown(made, module):
         plan=found.plan,
         trial={"name": "safe", "title": found.config["title"]},
         provenance={},
+        strata=found.config["strata"],
     )
     name = module.__name__.rpartition(".")[2]
     table = module.build(Results(frame, "all", found.plan), context, {"id": name, "title": name})
@@ -142,6 +192,34 @@ def test_the_tables_say_what_was_planted(made):
     assert events["Serious"] == ["1 (20.0) [1]", "0", "1 (10.0) [1]"]
     assert events["Began before randomisation"] == ["0", "1 (20.0) [1]", "1 (10.0) [1]"]
     assert list(events)[-4:] == ["Chest", "Cough", "Injury", "Fall"]
+
+
+def test_of_all_records_one_a_visit_is_analysed(made):
+    data = tables.read_parquet(made[1] / "cohort" / "adfun.parquet")
+    assert len(data) == 22
+    assert data.loc[data["ANL01FL"] == "Y", "AVAL"].max() < 6
+    odd = data.loc[data["ANLREAS"] != "", ["USUBJID", "VISIT", "AVISIT", "ANLREAS"]]
+    assert odd.fillna("").to_numpy().tolist() == [
+        ["P-02", "Extra", "Week 6", "another record of the visit was chosen"],
+        ["P-03", "", "Unscheduled", "outside all windows"],
+    ]
+
+
+def test_the_grade_is_derived_and_sparse_ones_are_pooled_in_models(made):
+    _, results, frame = made
+    adsl = tables.read_parquet(results / "cohort" / "adsl.parquet").set_index("USUBJID")
+    assert adsl.loc[["P-01", "P-03", "P-09"], "GOLDGR"].tolist() == ["II", "III", "IV"]
+    listed = tables.read(results / "cohort" / "grades.tsv")
+    assert listed["USUBJID"].tolist() == ["P-01", "P-10"]
+    lines = frame[(frame["METHOD"] == "ancova") & (frame["STAT"] == "model")]
+    lines = lines.set_index("STRATUM")["NOTE"]
+    assert "TRT01P + BASE + GOLDGR + SEX" in lines["all"]
+    assert lines["all"].endswith("pooled: GOLDGR III+IV (fewer than 2 patients of an arm)")
+    assert {"gold_ii", "sex_f", "sex_m"} <= set(lines.index)
+    stages = shown(made, table_disposition)
+    assert stages["Without GOLD grade"] == ["0", "1 (20.0)", "1 (10.0)"]
+    assert stages["Assessed for eligibility"] == ["\u2013", "\u2013", "13"]
+    assert stages["No consent"] == ["\u2013", "\u2013", "3 (23.1)"]
 
 
 def test_the_arm_is_joined_in_the_data_sets_and_not_before(made):

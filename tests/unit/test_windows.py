@@ -1,14 +1,18 @@
 """Visits by date: places of records by table, the choice among several, and what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from unit import reporting_fixture as fixture
 
 from helpers import change_cell, edit_yaml, problems_of
-from lungitude import adam, cli, exchange, tables, trial, windows
+from lungitude import adam, cli, cohort, exchange, tables, trial, windows
 from lungitude.analysis.disposition import disposition
 from lungitude.checks import schema
+from lungitude.reporting import methods, report
 
 VISITS = [
     {"name": "Baseline", "path": "base", "number": 0, "day": 1, "window": [-28, 1],
@@ -343,3 +347,43 @@ def test_scans_out_of_window_are_named_and_no_fault(folder, capsys):
     assert "the scan insp of P1 is of 2024-04-03, day 85 of the study, outside the window" in told
     edit_yaml(folder / "config.yaml", lambda c: c["visit_windows"].update(disagree="stop"))
     assert any("scans.tsv, line 2, column ADT: the scan insp" in t for t in problems_of(folder))
+
+
+def test_what_was_imported_for_a_scanned_visit_is_told_where_visits_are_found():
+    """By date it is not known before the reference date which visit a record is of."""
+    scans = pd.DataFrame({"USUBJID": ["P1"], "AVISIT": ["Week 6"], "SERIES": ["insp"]})
+    rows = frame(row("Week 6", 43, code="LAV"), row(np.nan, 85, code="LAV")).drop(columns="SOURCE")
+    measures = pd.DataFrame(columns=["USUBJID", "AVISIT", "SERIES", "region", "laa950_pct"])
+    for by_date, count in ((False, 1), (True, 2)):
+        given = ({"parenchyma": measures}, rows, PARAMETERS, scans, VISITS)
+        assert len(cohort.gather(*given, by_date=by_date)) == count
+
+
+def test_methods_and_the_report_say_how_records_came_to_their_visits():
+    context = fixture.context()
+    assert methods._windows(context) == ""
+    windowed = replace(
+        context,
+        visits=VISITS[:2],
+        visit_windows={**DEFAULTS, "assign": "by_date", "several": "closest", "ties": "last",
+                       "disagree": "exclude"},
+    )  # fmt: skip
+    assert methods._windows(windowed) == (
+        "Visits. Records were assigned to visits by their date; windows were Baseline (day "
+        "\u221228 to 1) and Week 6 (day 29 to 57), day 1 being that of randomisation. Records whose date is "
+        "of another visit than was named were not analysed. Of several records of a patient at a "
+        "visit, the one closest to the planned day was analysed, of those alike the last. "
+        "Unscheduled records were not analysed."
+    )
+    frame = fixture.frame()
+    like = frame[(frame["METHOD"] == "disposition") & (frame["LEVEL"] == "randomised")]
+    levels = ("records", "records_moved", "records_left_out:no value")
+    rows = pd.concat([frame, *(like.assign(LEVEL=level) for level in levels)])
+    counts = report.record_counts(fixture.results(table=rows), context)
+    assert [line["label"] for line in counts] == [
+        "collected",
+        "at another visit than was named",
+        "not analysed: no value",
+    ]
+    assert [part.text for part in counts[0]["cells"]] == ["200", "200", "400"]
+    assert report.record_counts(fixture.results(), context) == []

@@ -77,9 +77,11 @@ def _windows(context):
     settings = context.visit_windows
     if not settings:
         return ""
-    origin = {"RANDDT": "randomisation", "RFSTDT": "the reference start date"}
+    origin = {"RANDDT": "randomisation", "RFSTDT": "the reference start"}
     spans = [
-        f"{visit['name']} {visit['window'][0]} to {visit['window'][1]}".replace(" -", " \u2212")
+        f"{visit['name']} (day {visit['window'][0]} to {visit['window'][1]})".replace(
+            " -", " \u2212"
+        )
         for visit in context.visits
         if "window" in visit
     ]
@@ -87,8 +89,8 @@ def _windows(context):
     by_date = settings["assign"] == "by_date"
     how = "by their date" if by_date else "as named"
     text = (
-        f"Visits. Records were assigned to visits {how}; windows in days, of which day 1 is "
-        f"{origin[settings['reference']]}: {told}."
+        f"Visits. Records were assigned to visits {how}; windows were {told}, "
+        f"day 1 being that of {origin[settings['reference']]}."
     )
     if settings["disagree"] == "exclude":
         what = "whose date is of another visit than was named" if by_date else "outside the window"
