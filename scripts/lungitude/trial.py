@@ -98,7 +98,7 @@ class Trial:
         return self.plan is not None
 
 
-def load(config_path, config=None, root="."):
+def load(config_path, config=None, root=".", only=None):
     """Read and check the folder of a trial.
 
     Parameters
@@ -109,6 +109,9 @@ def load(config_path, config=None, root="."):
         Content to use in place of the file's (Snakemake merges ``--config`` into it).
     root : path
         Folder that PATH in scans.tsv is relative to, unless config.yaml names ``scans_root``.
+    only : collection of str, optional
+        Sheets to read of a trial that is not complete yet; neither the other ones nor plan.yaml
+        need exist.
 
     Returns
     -------
@@ -128,20 +131,21 @@ def load(config_path, config=None, root="."):
     problems += document.check("config") if document else []
     broken = bool(problems)
     plan_path, planned, faults = folder / "plan.yaml", None, []
-    if os.path.lexists(plan_path):
+    wanted = SHEETS if only is None else [name for name in SHEETS if name in only]
+    if os.path.lexists(plan_path) and only is None:
         planned = documents.read(plan_path, faults)
         faults += planned.check("plan") if planned else []
         planned = None if faults else planned
         problems += faults
     if broken:
-        raise TrialError(problems + (_alone(document, folder) if document else []))
+        raise TrialError(problems + (_alone(document, folder, wanted) if document else []))
 
     config = with_defaults(dates_as_text(document.content), schema("config"))
     plan = planned and with_defaults(dates_as_text(planned.content), schema("plan"))
     clashes = list(configs.problems(config, document))
     problems += clashes
     given, paths, unsure = {}, {}, set()
-    for name in SHEETS:
+    for name in wanted:
         if name in config["sheets"]:
             paths[name] = folder / config["sheets"][name]
             faults = []
@@ -153,6 +157,10 @@ def load(config_path, config=None, root="."):
     frames = {name: _complete(given.get(name), name) for name in SHEETS}
     trial = Trial(folder, config, plan, **frames, paths=paths)
     problems += _sheet_problems(trial, given, unsure, Path(root))
+    if only is not None:
+        if problems:
+            raise TrialError(problems)
+        return trial
     problems += [] if clashes or "scans" in unsure else _second_opinion_problems(trial, document)
     problems += [] if clashes or "parameters" in unsure else _spread_problems(trial, document)
     if "phantom" in config and not clashes:
@@ -164,11 +172,11 @@ def load(config_path, config=None, root="."):
     return dataclasses.replace(trial, scans=_scans_in_use(trial))
 
 
-def _alone(document, folder):
+def _alone(document, folder, wanted):
     """Return the problems of each sheet on its own: a broken config says nothing of the rest."""
     found = []
     named = document.content.get("sheets")
-    for name in SHEETS:
+    for name in wanted:
         file = named.get(name) if isinstance(named, dict) else None
         if not isinstance(file, str) or not file:
             continue
@@ -271,6 +279,9 @@ def _subject_columns(config):
     for factor in config["strata"]:
         values = [level["value"] for level in factor["levels"]]
         columns[factor["column"]] = {"type": "string", "enum": values}
+    reference = config.get("index", {}).get("reference")
+    if reference and reference not in schema("sheets/subjects")["properties"]:
+        columns[reference] = {"type": "string", "format": "date"}
     return columns
 
 
