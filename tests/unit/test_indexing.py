@@ -123,7 +123,7 @@ UNDECIDED = {
     "negated": ({"description": "THORAX no insp"}, "not told", "no inspiration"),
     "protocol against": ({"ProtocolName": "Expiration"}, "not told", "expiration and insp"),
     "gated as well": ({"ScanOptions": "CARDIAC GATING"}, "not told", "gated and inspiration"),
-    "no kernel": ({"ConvolutionKernel": None}, "not told", "not recorded"),
+    "no kernel": ({"ConvolutionKernel": ""}, "not told", "not recorded"),
     "derived": ({"ImageType": ["DERIVED", "PRIMARY", "AXIAL"]}, "not told", "derived"),
     "prone": ({"PatientPosition": "HFP"}, "not told", "back"),
     "prone by word": ({"description": "INSP prone"}, "not told", "back"),

@@ -175,8 +175,8 @@ def decide(items, trial, look):
     _doubt_mixed_patients(items, trial)
     look([item for item in items if not item.decision or item.near])
     _set_copies_aside(items)
-    taken = _take(items, trial)
-    _leave_the_rest(items, trial, taken)
+    taken, claimed = _take(items, trial)
+    _leave_the_rest(items, taken, claimed)
 
 
 # --- What a series is ---------------------------------------------------------------------------
@@ -331,7 +331,8 @@ def _place(item, trial):
     dated = set(trial.visit_of(item.day)) if item.day is not None else set()
     other = trial.day_of(item.usubjid, stack.study_date)
     if other is not None and other != item.day:
-        item.notes.append(f"the day of the study in its header is day {other}, not {item.day}")
+        acquired = "no day" if item.day is None else f"day {item.day}"
+        item.notes.append(f"StudyDate says day {other}, acquisition {acquired}")
         dated |= set(trial.visit_of(other))
     found = said | dated
     if said and item.day is not None and any("window" in v for v in trial.visits) and not dated:
@@ -414,7 +415,15 @@ def _set_copies_aside(items):
 
 
 def _take(items, trial):
-    """Fill each patient's visit; return the number of the series that is taken, by place."""
+    """Fill each patient's visit.
+
+    Returns
+    -------
+    taken : dict
+        Number of the series that is taken, by patient, visit and series.
+    claimed : set
+        Places that some series fits, taken or not.
+    """
     rivals = collections.defaultdict(list)
     for item in items:
         if item.decision or not item.full:
@@ -458,14 +467,14 @@ def _take(items, trial):
             if one is not winner:
                 text = f"series {winner.number} is preferred ({deciding})"
                 one.decide(ASIDE, "not preferred", text)
-    return taken
+    return taken, set(rivals)
 
 
-def _leave_the_rest(items, trial, taken):
+def _leave_the_rest(items, taken, claimed):
     """Leave what is neither taken nor set aside to a person, and say what is in doubt."""
     for item in items:
         if item.decision == ASIDE and item.near and not item.doubts:
-            free = [n for n in item.near if (item.usubjid, item.visit, n) not in taken]
+            free = [n for n in item.near if (item.usubjid, item.visit, n) not in claimed]
             if free:
                 text = (
                     f"may be the {free[0]} that this visit lacks, but {item.fits[free[0]][0].text}"

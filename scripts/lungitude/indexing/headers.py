@@ -4,6 +4,7 @@ import concurrent.futures
 import hashlib
 import itertools
 import os
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -150,7 +151,9 @@ def read(path, modalities=("CT",)):
         header, _ = dicom.read_header(path, NESTED)
         if header is None:
             return dicom.BROKEN_FILE
-        return described(header, path, modalities)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they quote values
+            return described(header, path, modalities)
     except OSError:
         return UNREADABLE
 

@@ -98,5 +98,5 @@ def small(plane, spacing, window=None):
         window = (low, high if high > low else low + 1)
     grey = Image.fromarray(np.rint(255 * windowed(plane, window)).astype(np.uint8))
     tall, wide = plane.shape[0] * spacing[0], plane.shape[1] * spacing[1]
-    height = int(min(max(WIDTH * tall / wide, 16), 2 * WIDTH)) if wide > 0 and tall > 0 else WIDTH
+    height = int(min(max(WIDTH * tall / wide, 16), 1.3 * WIDTH)) if wide > 0 and tall > 0 else WIDTH
     return grey.resize((WIDTH, height), Image.Resampling.LANCZOS)

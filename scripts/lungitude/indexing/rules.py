@@ -21,11 +21,15 @@ DEVIATIONS = {"kv", "slice_mm", "kernel", "voxel_mm", "contrast", "words", "refo
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """A series of the trial: its name, its declared protocol, and what else is asked of it."""
+    """A series of the trial: its name, its declared protocol, and what else is asked of it.
+
+    `unsaid` names the other series that scans without a phase are taken for, if there is one.
+    """
 
     name: str
     declared: dict
     asked: dict
+    unsaid: str = ""
 
 
 class Lack(NamedTuple):
@@ -46,7 +50,12 @@ def rules_of(config, settings):
         The section ``index``, with defaults for each series.
     """
     series = config["imaging"]["series"]
-    return [Rule(name, series[name], settings["series"][name]) for name in series]
+    asked = settings["series"]
+    found = []
+    for name in series:
+        others = [one for one in series if one != name and asked[one]["assume_phase"]]
+        found.append(Rule(name, series[name], asked[name], others[0] if others else ""))
+    return found
 
 
 def lacks(stack, rule, lexicon):
@@ -137,7 +146,9 @@ def _phase(stack, rule, lexicon, no, untold):
         said.add("gated")
     if said == {wanted} or (not said and rule.asked["assume_phase"]):
         return
-    if not said:
+    if not said and rule.unsaid:
+        no("phase", f"scans that say no phase are taken for {rule.unsaid}")
+    elif not said:
         untold("phase", f"nothing in the header says {wanted}")
     elif wanted in said:
         untold("phase", f"the header says {' and '.join(sorted(said))}")

@@ -53,6 +53,8 @@ def build(items, facts, counts, expected, lacking, config):
         )
     }
     order = {visit["name"]: place for place, visit in enumerate(config["visits"])}
+    # Files without a header are many, and most of them are label maps.
+    groups["undecided"].sort(key=lambda c: c["code"] == "no header")
     groups["taken"].sort(key=lambda c: (c["subject"], order.get(c["visit"], 0), c["series"]))
     undrawn = _draw([*groups["undecided"], *groups["taken"]], items)
     codes = {}
