@@ -33,9 +33,23 @@ def main(arguments=None):
     mock.add_argument(
         "--stratum", action="append", help="path of a stratum, several times if wanted; all"
     )
+    listed = commands.add_parser(
+        "index", help="propose scans.tsv from an export of DICOM, NIfTI, NRRD and MHA files"
+    )
+    listed.add_argument("folder", metavar="DIR", help="folder of the export; it is only read")
+    listed.add_argument("--trial", required=True, help="the same as for check")
+    listed.add_argument(
+        "--patients", help="sheet with PATIENTID and USUBJID, in place of 'sheets: patients'"
+    )
+    listed.add_argument("--out", help="folder of what is written; results/<trial>/index if absent")
+    listed.add_argument(
+        "--cores", type=int, default=min(4, os.cpu_count() or 1), help="headers read at once"
+    )
     options = parser.parse_args(arguments)
     if options.command == "init":
         return begin_trial(options)
+    if options.command == "index":
+        return index_scans(options)
     if options.command == "compare":
         return compare_runs(options)
     if options.command == "shells":
@@ -140,6 +154,27 @@ def write_shells(options):
         print(page, page.with_suffix(".docx"), sep="\n")
         for title, why in left_out:
             print(f"no shell of '{title}': {why}")
+    return 0
+
+
+def index_scans(options):
+    """Propose the scans.tsv of a trial from an export; return 0, or 1 where that can't be done."""
+    from lungitude.indexing import export
+
+    path = config_of(options.trial)
+    if not os.path.lexists(path):
+        return check_trial(options.trial)
+    try:
+        made = export.begin(path, options.patients)
+        out = options.out or Path("results") / made.config["trial"] / "index"
+        lines = export.index(options.folder, made, out, max(1, options.cores))
+    except trial.TrialError as error:
+        print(*error.problems, sep="\n", file=sys.stderr)
+        return 1
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(*lines, sep="\n")
     return 0
 
 

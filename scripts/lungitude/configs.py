@@ -1,6 +1,7 @@
 """What a schema can't say of config.yaml: names that must be unique, known, or free."""
 
 import itertools
+import re
 from pathlib import Path
 
 from lungitude import backends, grades, label_names, windows
@@ -70,6 +71,8 @@ def problems(config, document):
     yield from _strata_problems(config, problem)
     yield from _characteristics_problems(config, problem)
     yield from _section_problems(config, problem)
+    yield from _window_problems(config, problem)
+    yield from _index_problems(config, problem)
 
 
 def _strata_problems(config, problem):
@@ -267,3 +270,81 @@ def _heart_problems(imaging, problem):
         registration.split_heart(imaging["heart_registration"])
     except ValueError as error:
         yield problem(keys, str(error).removeprefix("registration: "))
+
+
+def _window_problems(config, problem):
+    """Yield windows of visits that hold no day, not the visit's own, or another visit's."""
+    seen = []
+    for index, visit in enumerate(config["visits"]):
+        if "window" not in visit:
+            continue
+        keys, (first, last) = ["visits", index, "window"], visit["window"]
+        name, day = visit["name"], visit.get("day")
+        if first > last:
+            yield problem(keys, f"the window of '{name}' ends before it begins; swap the two days")
+        elif 0 in (first, last):
+            text = f"the window of '{name}' has a day 0, which there is not; the day before day 1 "
+            yield problem(keys, text + "is -1")
+        elif day is not None and not first <= day <= last:
+            text = f"the window of '{name}', days {first} to {last}, does not hold its day {day}; "
+            yield problem(keys, text + f"write days of the study, such as [{day - 7}, {day + 7}]")
+        for other, (begin, end) in seen if visit["imaging"] else ():
+            if first <= end and begin <= last:
+                text = f"the windows of '{other}' and '{name}' share days; part them"
+                yield problem(keys, text)
+        seen += [(name, (first, last))] if visit["imaging"] else []
+
+
+OPPOSITE = ({"thinnest", "thickest"}, {"softest", "sharpest"}, {"earliest", "latest"})
+
+
+def _index_problems(config, problem):
+    """Yield what in the section of `lungitude index` names nothing, or says two things."""
+    if "index" not in config:
+        return
+    section = config["index"]
+    if "imaging" not in config:
+        yield problem(["index"], "series are looked for but there is no 'imaging' section; add it")
+        return
+    known = config["imaging"]["series"]
+    visits = [visit["name"] for visit in config["visits"] if visit["imaging"]]
+    for name, rule in section["series"].items():
+        keys = ["index", "series", name]
+        if name not in known:
+            yield problem(keys, f"'{name}' is not in 'imaging.series'; {nearest(name, known)}")
+        low, high = rule.get("slice_mm", (0, 0))
+        if low > high:
+            yield problem([*keys, "slice_mm"], f"{low:g} mm is above {high:g} mm; swap the two")
+        for pair in OPPOSITE:
+            if pair <= set(rule["prefer"]):
+                text = f"{' and '.join(sorted(pair))} are opposites; keep one"
+                yield problem([*keys, "prefer"], text)
+    for value, visit in section["time_points"].items():
+        if visit not in visits:
+            text = f"'{visit}' is no visit with imaging; {nearest(visit, visits)}"
+            yield problem(["index", "time_points", value], text)
+    phases = ("inspiration", "expiration", "gated")
+    for first, second in (*itertools.combinations(phases, 2), ("contrast", "no_contrast")):
+        words = {word.casefold() for word in section["words"].get(second, [])}
+        for word in section["words"].get(first, []):
+            if word.casefold() in words:
+                text = f"the word '{word}' stands for {first}, too; keep it in one of the two"
+                yield problem(["index", "words", second], text)
+    for index, pattern in enumerate(section["files"]):
+        keys = ["index", "files", index]
+        for key, names in (("visit", visits), ("series", known)):
+            if key in pattern and pattern[key] not in names:
+                text = f"{key} '{pattern[key]}' is unknown; {nearest(pattern[key], names)}"
+                yield problem([*keys, key], text)
+        for key in ("patient", "visit", "series"):
+            said = pattern["path"].count("{" + key + "}") + (key in pattern)
+            if said > 1:
+                text = f"the {key} is said {said} times; say it once, in the path or beside it"
+                yield problem(keys, text)
+            elif not said and "ignore" not in pattern:
+                text = f"nothing says the {key}; put {{{key}}} into the path or a key beside it"
+                yield problem(keys, text)
+        found = set(re.findall(r"\{(.*?)\}", pattern["path"])) - {"patient", "visit", "series"}
+        for name in sorted(found):
+            text = f"{{{name}}} is unknown; known: {{patient}}, {{visit}}, {{series}}"
+            yield problem([*keys, "path"], text)

@@ -52,7 +52,11 @@ _GEOMETRY = (
     "SamplesPerPixel NumberOfFrames PixelPaddingValue PixelPaddingRangeLimit PixelRepresentation "
     "BitsStored ContrastBolusAgent TriggerTime NominalInterval HeartRate"
 ).split()
-_TAGS = [*_GEOMETRY, *TEXT_TAGS, *NUMBER_TAGS]
+TAGS = [*_GEOMETRY, *TEXT_TAGS, *NUMBER_TAGS]
+# What scanners write for an agent where none was given.
+_NO_AGENT = re.compile(
+    r"(no|none|n|n/?a|no contrast|non ?contrast|without|ohne|sans|0|-+|\.)?", re.I
+)
 _TERM = re.compile(r"[^A-Za-z0-9 ._/+()-]")
 _IMAGE_TYPES = set(
     "ORIGINAL DERIVED PRIMARY SECONDARY AXIAL LOCALIZER MPR REFORMATTED AVERAGE MAX MIN VOLUME "
@@ -60,7 +64,8 @@ _IMAGE_TYPES = set(
 )
 _ESSENTIAL = ("SOPInstanceUID", "SeriesInstanceUID", "Rows", "Columns", "BitsAllocated")
 _PLACE = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
-_BROKEN_FILE = "broken DICOM file"
+BROKEN_FILE = "broken DICOM file"
+NOT_DICOM = "not DICOM"
 # What pydicom raises for headers that are cut or garbled.
 _BROKEN = (
     InvalidDicomError,
@@ -75,8 +80,9 @@ _BROKEN = (
     IndexError,
     OverflowError,
 )
-_CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
-_ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
+# Storage classes of a slice a file, and of all slices in one.
+_STORAGE = {"CT": "1.2.840.10008.5.1.4.1.1.2", "MR": "1.2.840.10008.5.1.4.1.1.4"}
+_ENHANCED = {"CT": "1.2.840.10008.5.1.4.1.1.2.1", "MR": "1.2.840.10008.5.1.4.1.1.4.1"}
 
 
 def read(folder):
@@ -155,7 +161,7 @@ def _phase_times(folder, series):
     """Return when in the cardiac cycle each slice was taken, and the unit: percent or ms."""
     tags = ("NominalPercentageOfCardiacPhase", "TriggerTime")
     for tag, unit in zip(tags, ("percent", "ms"), strict=True):
-        times = [_number(header.get(tag)) for _, header in series]
+        times = [number_of(header.get(tag)) for _, header in series]
         if None not in times and len(set(times)) > 1:
             cycle_ms = _cycle_ms(series) if unit == "ms" else None
             if cycle_ms:
@@ -169,7 +175,7 @@ def _phase_times(folder, series):
 def _cycle_ms(series):
     """Return the interval between two R waves, None where no header tells it."""
     for tag, of in (("NominalInterval", lambda ms: ms), ("HeartRate", lambda rate: 60_000 / rate)):
-        found = [_number(header.get(tag)) for _, header in series]
+        found = [number_of(header.get(tag)) for _, header in series]
         found = [value for value in found if value]
         if found:
             return of(float(np.median(found)))
@@ -183,14 +189,18 @@ def _volume(folder, series):
 
 def _facts(series, aside, padding):
     """Return what the record of a scan tells of its slices."""
-    identifiers = sorted(str(header.SOPInstanceUID) for _, header in series)
     return {
         "tags": allowed_tags([header for _, header in series]),
         "set_aside": dict(sorted(aside.items())),
         "n_slices": len(series),
         "padding_voxels": padding,
-        "series_digest": hashlib.sha256("\n".join(identifiers).encode()).hexdigest(),
+        "series_digest": digest(header.SOPInstanceUID for _, header in series),
     }
+
+
+def digest(identifiers):
+    """Return the SHA-256 over the instance identifiers of a series, in any order."""
+    return hashlib.sha256("\n".join(sorted(map(str, identifiers))).encode()).hexdigest()
 
 
 def allowed_tags(headers):
@@ -204,7 +214,8 @@ def allowed_tags(headers):
     -------
     dict
         Keys of `TEXT_TAGS` and `NUMBER_TAGS` (None where absent; the median of a number that varies
-        over slices), ``image_type`` (known terms only), ``contrast`` (an agent is named).
+        over slices), ``image_type`` (known terms only), ``contrast`` (an agent is named, and not
+        as "none" or the like).
     """
     first = headers[0]
     kept = {}
@@ -214,16 +225,18 @@ def allowed_tags(headers):
             value = "/".join(map(str, value))
         kept[key] = _TERM.sub("", str(value)).strip()[:64] or None if value else None
     for tag, key in NUMBER_TAGS.items():
-        values = [v for v in (_number(header.get(tag)) for header in headers) if v is not None]
+        values = [v for v in (number_of(header.get(tag)) for header in headers) if v is not None]
         kept[key] = float(np.median(values)) if values else None
     terms = first.get("ImageType") or []
     terms = [terms] if isinstance(terms, str) else terms
     kept["image_type"] = [str(term) for term in terms if str(term) in _IMAGE_TYPES]
-    kept["contrast"] = bool(str(first.get("ContrastBolusAgent") or "").strip())
+    agent = str(first.get("ContrastBolusAgent") or "").strip()
+    kept["contrast"] = not _NO_AGENT.fullmatch(agent)
     return kept
 
 
-def _number(value):
+def number_of(value):
+    """Return a value of a header, the first of several, as a finite float; None if it is none."""
     if isinstance(value, pydicom.multival.MultiValue):
         value = value[0] if len(value) else None
     try:
@@ -233,6 +246,38 @@ def _number(value):
     return number if math.isfinite(number) else None
 
 
+def read_header(path, tags=tuple(TAGS)):
+    """Read the header of a file up to its pixels.
+
+    Parameters
+    ----------
+    path : path
+    tags : sequence of str
+        What is read; `TAGS` are among them.
+
+    Returns
+    -------
+    header : pydicom.Dataset or None
+        With ``pixel_start``, where in the file the header ends, in bytes.
+    fault : str
+        `NOT_DICOM` or `BROKEN_FILE` where there is no header; else empty.
+    """
+    try:
+        with open(path, "rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they quote values, and the log is kept
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(tags))
+            header.pixel_start = file.tell()
+            values = {tag: header[tag].value for tag in tags if tag in header}  # decodes
+        whole = bool(values.get("Modality") and values.get("SOPClassUID"))
+        syntax = header.file_meta.get("TransferSyntaxUID")
+        if whole and (syntax is None or syntax.is_transfer_syntax):
+            return header, ""
+    except _BROKEN:
+        pass
+    with open(path, "rb") as file:
+        return None, BROKEN_FILE if file.read(132)[128:] == b"DICM" else NOT_DICOM
+
+
 def _headers(folder):
     """Return [(path, header)] of the image files below a folder, and a count of the others."""
     found, aside = [], Counter()
@@ -240,23 +285,11 @@ def _headers(folder):
     for path in paths:
         if path.name.upper() == "DICOMDIR":
             continue
-        try:
-            with open(path, "rb") as file, warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # they quote values, and the log is kept
-                header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
-                header.pixel_start = file.tell()
-                values = {tag: header[tag].value for tag in _TAGS if tag in header}  # decodes
-            whole = bool(values.get("Modality") and values.get("SOPClassUID"))
-            syntax = header.file_meta.get("TransferSyntaxUID")
-            whole = whole and (syntax is None or syntax.is_transfer_syntax)
-        except _BROKEN:
-            whole = False
-        if whole:
-            found.append((path, header))
+        header, fault = read_header(path)
+        if header is None:
+            aside[fault] += 1
         else:
-            with open(path, "rb") as file:
-                is_dicom = file.read(132)[128:] == b"DICM"
-            aside[_BROKEN_FILE if is_dicom else "not DICOM"] += 1
+            found.append((path, header))
     if not found and not aside:
         raise ScanError(folder, "no file in the folder of the series")
     return found, aside
@@ -280,7 +313,7 @@ def _volumes(folder, headers, aside):
     groups = {}
     other = Counter()
     for path, header in headers:
-        kind = _kind(header)
+        kind = kind_of(header)
         if kind == "CT slice":
             groups.setdefault(str(header.get("SeriesInstanceUID", "")), []).append((path, header))
         else:
@@ -296,37 +329,50 @@ def _volumes(folder, headers, aside):
     if not volumes:
         found = ", ".join(f"{n} x {kind}" for kind, n in sorted(aside.items())) or "nothing"
         raise ScanError(folder, f"no CT series of {MIN_POSITIONS} slices or more; found {found}")
-    if aside[_BROKEN_FILE]:  # it could be a slice at an end, whose loss leaves no gap
+    if aside[BROKEN_FILE]:  # it could be a slice at an end, whose loss leaves no gap
         raise ScanError(
-            folder, f"truncated or corrupt: {aside[_BROKEN_FILE]} file(s) with a broken header"
+            folder, f"truncated or corrupt: {aside[BROKEN_FILE]} file(s) with a broken header"
         )
     return volumes
 
 
-def _kind(header):
-    """Say what an image file is; "CT slice" for those that can make a volume."""
+def kind_of(header, wanted="CT"):
+    """Say what an image file is.
+
+    Parameters
+    ----------
+    header : pydicom.Dataset
+    wanted : str
+        CT or MR.
+
+    Returns
+    -------
+    str
+        "CT slice" or "MR slice" for those that can make a volume.
+    """
     modality = _TERM.sub("", str(header.get("Modality", "")))[:16] or "unknown"
     storage = str(header.get("SOPClassUID", ""))
-    if modality != "CT":
+    if modality != wanted:
         return f"modality {modality}"
-    if storage.startswith(_ENHANCED_CT) or (_number(header.get("NumberOfFrames")) or 1) > 1:
-        return "multi-frame CT (convert to one file a slice)"
-    terms = {str(term).upper() for term in header.get("ImageType") or []}
-    if terms & {"LOCALIZER", "SCOUT"}:
+    if storage.startswith(_ENHANCED[wanted]) or (number_of(header.get("NumberOfFrames")) or 1) > 1:
+        return f"multi-frame {wanted} (convert to one file a slice)"
+    terms = header.get("ImageType") or []
+    terms = [terms] if isinstance(terms, str) else terms
+    if {str(term).strip().upper() for term in terms} & {"LOCALIZER", "SCOUT"}:
         return "localiser"
-    if storage and not storage.startswith(_CT_STORAGE):
+    if storage and not f"{storage}.".startswith(f"{_STORAGE[wanted]}."):
         return "secondary capture or report"
     if (header.get("SamplesPerPixel") or 1) != 1:
         return "secondary capture or report"
     if not all(header.get(tag) for tag in _ESSENTIAL):
-        return _BROKEN_FILE
+        return BROKEN_FILE
     if not header.get("ImagePositionPatient"):
-        return "CT image without position"
+        return f"{wanted} image without position"
     for tag, n in _PLACE.items():
-        values = [_number(v) for v in header.get(tag) or []]
+        values = [number_of(v) for v in header.get(tag) or []]
         if len(values) != n or None in values:
-            return _BROKEN_FILE
-    return "CT slice"
+            return BROKEN_FILE
+    return f"{wanted} slice"
 
 
 def _sort(folder, series):
@@ -341,17 +387,44 @@ def _sort(folder, series):
         off = np.abs(values - np.median(values, axis=0)).max(axis=1) > ANGLE_TOLERANCE
         if off.any():
             raise ScanError(folder, f"mixed {what}: {off.sum()} of {len(series)} slices differ")
-    cosines = np.array(series[0][1].ImageOrientationPatient, float)
+    places = [header.ImagePositionPatient for _, header in series]
+    order, step = stack(folder, places, series[0][1].ImageOrientationPatient)
+    return [series[i] for i in order], step
+
+
+def stack(folder, places, cosines):
+    """Order slices along their normal, and check that they make an even volume.
+
+    Parameters
+    ----------
+    folder : path
+        Named where they do not.
+    places : sequence of (x, y, z)
+        Of the first pixel of each slice, in mm.
+    cosines : sequence of 6 floats
+        Directions of rows and columns.
+
+    Returns
+    -------
+    order : ndarray of int
+    step_mm : float
+
+    Raises
+    ------
+    ScanError
+        Missing or duplicate slices, uneven steps, a tilted gantry.
+    """
+    cosines = np.array(cosines, float)
     across, down = cosines[:3], cosines[3:]
     normal = np.cross(across, down)
     if not np.isclose(np.linalg.norm(normal), 1.0, atol=1e-2):
         raise ScanError(folder, "orientation cosines are not orthonormal")
-    places = np.array([header.ImagePositionPatient for _, header in series], float)
+    places = np.array(places, float)
     if not np.isfinite(places).all():
         raise ScanError(folder, "slice positions are not finite")
     along = places @ normal
     order = np.argsort(along, kind="stable")
-    series, along, places = [series[i] for i in order], along[order], places[order]
+    along, places = along[order], places[order]
     steps = np.diff(along)
     double = steps < POSITION_TOLERANCE_MM
     if double.any():
@@ -367,7 +440,7 @@ def _sort(folder, series):
         lost = int(np.sum(np.rint(steps[gaps] / step) - 1))
         raise ScanError(
             folder,
-            f"missing slice(s): about {lost} of {len(series) + lost}, first gap of "
+            f"missing slice(s): about {lost} of {len(places) + lost}, first gap of "
             f"{steps[first]:.2f} mm after slice {first + 1} at {along[first]:.2f} mm "
             f"(step {step:.2f} mm)",
         )
@@ -383,7 +456,7 @@ def _sort(folder, series):
     if np.linalg.norm(shift) > TILT_TOLERANCE * step:
         angle = math.degrees(math.atan(np.linalg.norm(shift) / step))
         raise ScanError(folder, f"tilted gantry: {angle:.1f} degrees; resample to a straight grid")
-    return series, step
+    return order, step
 
 
 def _pixels(folder, series, step_mm):
@@ -394,14 +467,13 @@ def _pixels(folder, series, step_mm):
         raise ScanError(folder, f"size {columns} x {rows} is absurd")
     volume = None
     padding = 0
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # GDCM quotes values, too
     for number, (path, header) in enumerate(series):
         place = f"slice {number + 1} of {len(series)}"
         if header.get("RescaleSlope") is None or header.get("RescaleIntercept") is None:
             raise ScanError(folder, f"{place} has no rescale slope and intercept: not in HU")
         _check_whole(folder, path, header, place)
         try:
-            plane = sitk.GetArrayFromImage(sitk.ReadImage(str(path))).squeeze()
+            plane = read_plane(path)
         except RuntimeError as error:
             raise ScanError(folder, f"{place} can't be decoded: corrupt or truncated") from error
         if plane.shape != (rows, columns):
@@ -439,6 +511,18 @@ def _pixels(folder, series, step_mm):
     return images.check_geometry(image, folder), padding
 
 
+def read_plane(path):
+    """Return the pixels of a slice after its rescale, (rows, columns).
+
+    Raises
+    ------
+    RuntimeError
+        They can't be decoded.
+    """
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # GDCM quotes values
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(path))).squeeze()
+
+
 def _check_whole(folder, path, header, place):
     """Raise unless the pixels of a slice are all in the file: decoders pad silently."""
     syntax = header.file_meta.get("TransferSyntaxUID") if hasattr(header, "file_meta") else None
@@ -449,11 +533,29 @@ def _check_whole(folder, path, header, place):
             data = file.read()
         if not data.startswith(b"\xe0\x7f\x10\x00") or not _fragments_end(data):
             raise ScanError(folder, f"{place} is truncated: its compressed pixels have no end")
-    elif syntax is None or not syntax.is_deflated:
-        needed = int(header.Rows) * int(header.Columns) * int(header.BitsAllocated) // 8
-        if size - header.pixel_start < needed + 8:
-            found = max(0, size - header.pixel_start - 8)
-            raise ScanError(folder, f"{place} is truncated: {found} of {needed} bytes of pixels")
+    elif lost := shortfall(header, size):
+        raise ScanError(folder, f"{place} is truncated: {lost[0]} of {lost[1]} bytes of pixels")
+
+
+def shortfall(header, size):
+    """Return bytes found and needed where a file lacks pixels; None for one that is whole.
+
+    Compressed files tell no size; they pass.
+
+    Parameters
+    ----------
+    header : pydicom.Dataset
+        As of `read_header`.
+    size : int
+        Of the file in bytes.
+    """
+    syntax = header.file_meta.get("TransferSyntaxUID") if hasattr(header, "file_meta") else None
+    if syntax is not None and (syntax.is_encapsulated or syntax.is_deflated):
+        return None
+    needed = int(header.Rows) * int(header.Columns) * int(header.BitsAllocated) // 8
+    if size - header.pixel_start >= needed + 8:
+        return None
+    return max(0, size - header.pixel_start - 8), needed
 
 
 def _fragments_end(data):

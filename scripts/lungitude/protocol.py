@@ -3,6 +3,8 @@
 Works on rows of quality.tsv alone, so the cohort needs no imaging library for it.
 """
 
+from fnmatch import fnmatchcase
+
 import pandas as pd
 
 IDENTITY = ["USUBJID", "AVISIT", "SERIES"]
@@ -44,8 +46,9 @@ def flags(row, declared):
     row : dict
         A row of quality.tsv, see `quality.measure`.
     declared : dict
-        Any of ``kv`` (numbers allowed), ``slice_mm``, ``kernel`` (names allowed), ``contrast``,
-        ``voxel_mm`` (largest in the plane), ``phase`` (inspiration, expiration, gated).
+        Any of ``kv`` (numbers allowed), ``slice_mm``, ``kernel`` (names or patterns allowed),
+        ``contrast``, ``voxel_mm`` (largest in the plane), ``phase`` (inspiration, expiration,
+        gated).
 
     Returns
     -------
@@ -53,7 +56,7 @@ def flags(row, declared):
         Code and text of each deviation. What was declared but is not recorded in the scan is a
         deviation, too.
     """
-    return [*_declared_flags(row, declared), *_measured_flags(row, declared)]
+    return [*declared_flags(row, declared), *_measured_flags(row, declared)]
 
 
 def joined(found):
@@ -61,7 +64,8 @@ def joined(found):
     return "; ".join(f"{code}: {text}" for code, text in found)
 
 
-def _declared_flags(row, declared):
+def declared_flags(row, declared):
+    """Return what of the declared protocol a scan does not keep; arguments as of `flags`."""
     found = []
 
     def compare(name, value, allowed, fits, unit):
@@ -92,7 +96,7 @@ def _declared_flags(row, declared):
         "kernel",
         row["kernel"],
         kernels,
-        lambda v: str(v).casefold() in [str(k).casefold() for k in kernels],
+        lambda v: any(fnmatchcase(str(v).casefold(), str(k).casefold()) for k in kernels),
         "",
     )
     voxel = declared.get("voxel_mm")

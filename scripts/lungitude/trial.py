@@ -125,7 +125,7 @@ class Trial:
         return self.plan is not None
 
 
-def load(config_path, config=None, root="."):
+def load(config_path, config=None, root=".", only=None):
     """Read and check the folder of a trial.
 
     Parameters
@@ -136,6 +136,9 @@ def load(config_path, config=None, root="."):
         Content to use in place of the file's (Snakemake merges ``--config`` into it).
     root : path
         Folder that PATH in scans.tsv is relative to, unless config.yaml names ``scans_root``.
+    only : collection of str, optional
+        Sheets to read of a trial that is not complete yet; neither the other ones nor plan.yaml
+        need exist.
 
     Returns
     -------
@@ -155,26 +158,27 @@ def load(config_path, config=None, root="."):
     problems += document.check("config") if document else []
     broken = bool(problems)
     plan_path, planned, faults = folder / "plan.yaml", None, []
-    if os.path.lexists(plan_path):
+    wanted = SHEETS if only is None else [name for name in SHEETS if name in only]
+    if os.path.lexists(plan_path) and only is None:
         planned = documents.read(plan_path, faults)
         faults += planned.check("plan") if planned else []
         planned = None if faults else planned
         problems += faults
     if broken:
-        raise TrialError(problems + (_alone(document, folder) if document else []))
+        raise TrialError(problems + (_alone(document, folder, wanted) if document else []))
 
     config = with_defaults(dates_as_text(document.content), schema("config"))
     plan = planned and with_defaults(dates_as_text(planned.content), schema("plan"))
     clashes = list(configs.problems(config, document))
     problems += clashes
     given, paths, unsure, mapped, places = {}, {}, set(), {}, set()
-    for name in ("parameters", *SHEETS):  # maps convert to the units of parameters.tsv
-        if name not in config["sheets"] or name in paths:
+    for name in sorted(wanted, key="parameters".__ne__):  # maps convert to its units
+        if name not in config["sheets"]:
             continue
         faults, maps = [], source_maps.of(config["sheets"][name])
         paths[name] = folder / (maps[0].file if maps else config["sheets"][name])
         if maps:
-            parameters = None if "parameters" in unsure else given["parameters"]
+            parameters = None if "parameters" in unsure else given.get("parameters")
             mapped[name] = _by_maps(name, maps, config, document, folder, parameters, faults)
             given[name] = mapped[name] and mapped[name].frame
         else:
@@ -190,6 +194,10 @@ def load(config_path, config=None, root="."):
     found = _sheet_problems(trial, given, unsure, Path(root))
     # A cell that a map could not read is told already.
     problems += [p for p in found if (p.file, p.line, p.column) not in places]
+    if only is not None:
+        if problems:
+            raise TrialError(problems)
+        return trial
     problems += [] if clashes or "scans" in unsure else _second_opinion_problems(trial, document)
     problems += [] if clashes or "parameters" in unsure else _spread_problems(trial, document)
     broken = {problem.file for problem in problems}
@@ -246,11 +254,11 @@ def _doubts(trial):
     return found
 
 
-def _alone(document, folder):
+def _alone(document, folder, wanted):
     """Return the problems of each sheet on its own: a broken config says nothing of the rest."""
     found = []
     named = document.content.get("sheets")
-    for name in SHEETS:
+    for name in wanted:
         file = named.get(name) if isinstance(named, dict) else None
         if not isinstance(file, str) or not file:
             continue
@@ -364,6 +372,9 @@ def subject_columns(config):
     for factor in config["strata"]:
         values = [level["value"] for level in factor["levels"]]
         columns[factor["column"]] = {"type": "string", "enum": values}
+    reference = config.get("index", {}).get("reference")
+    if reference and reference != "RANDDT":  # that one is checked for where it is used
+        columns[reference] = {"type": "string", "format": "date"}
     derived = grades.made(config)
     columns = {name: spec for name, spec in columns.items() if name not in derived}
     return {**columns, **grades.sheet_columns(config)}

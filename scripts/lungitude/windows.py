@@ -261,7 +261,7 @@ def config_problems(config, problem):
                 yield problem(["visits", index], text + "add 'window: [first day, last day]'")
             continue
         first, last = visit["window"]
-        if settings is None:
+        if settings is None and "imaging" not in config:  # scans of an export are placed by it, too
             text = f"visit '{name}' has a window, which 'visit_windows' is to use; add it, or "
             yield problem(keys, text + "delete the window")
         if 0 in (first, last):

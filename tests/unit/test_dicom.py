@@ -298,3 +298,13 @@ def test_phases_on_two_grids_are_refused(tmp_path):
     )
     with pytest.raises(images.ScanError, match="phase 50 of the cardiac cycle: it is on another"):
         dicom.read_cycle(folder)
+
+
+@pytest.mark.parametrize(
+    ("agent", "given"),
+    [("IOMEPROL 400", True), ("Y", True), ("", False), ("NONE", False), ("no contrast", False),
+     ("N/A", False), ("Ohne", False), ("Nonionic 300", True)],
+)  # fmt: skip
+def test_an_agent_that_is_named_none_is_no_contrast_medium(agent, given):
+    header = series.header(0, (0, 0, 0), ContrastBolusAgent=agent)
+    assert dicom.allowed_tags([header])["contrast"] is given

@@ -370,10 +370,10 @@ def test_methods_and_the_report_say_how_records_came_to_their_visits():
     )  # fmt: skip
     assert methods._windows(windowed) == (
         "Visits. Records were assigned to visits by their date; windows were Baseline (day "
-        "\u221228 to 1) and Week 6 (day 29 to 57), day 1 being that of randomisation. Records whose date is "
-        "of another visit than was named were not analysed. Of several records of a patient at a "
-        "visit, the one closest to the planned day was analysed, of those alike the last. "
-        "Unscheduled records were not analysed."
+        "\u221228 to 1) and Week 6 (day 29 to 57), day 1 being that of randomisation. Records "
+        "whose date is of another visit than was named were not analysed. Of several records of a "
+        "patient at a visit, the one closest to the planned day was analysed, of those alike the "
+        "last. Unscheduled records were not analysed."
     )
     frame = fixture.frame()
     like = frame[(frame["METHOD"] == "disposition") & (frame["LEVEL"] == "randomised")]
