@@ -23,8 +23,9 @@ paper: .venv/tables.done
 public: .venv/imaging.done
 	$(call run,public)
 
+# Two files of tests at once where there are two cores; the tests of a file share what they set up.
 test: .venv/dev.done
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 # About an hour of one core; what is finished is kept, so that a stopped run goes on.
 validate-statistics: .venv/tables.done

@@ -1,8 +1,13 @@
 """Tiny trials to test with: drawn by the same generator as the demo trial."""
 
+import os
 import shutil
 
 import pytest
+
+# Beside another worker, libraries of numbers get one thread each; before any of them is loaded.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from helpers import ROOT, edit_yaml, without_accuracy
 
