@@ -25,7 +25,7 @@ public: .venv/imaging.done
 
 # Two files of tests at once where there are two cores; the tests of a file share what they set up.
 test: .venv/dev.done
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # About an hour of one core; what is finished is kept, so that a stopped run goes on.
 validate-statistics: .venv/tables.done

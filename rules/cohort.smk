@@ -61,6 +61,7 @@ rule derive_adam:
         populations=PLAN.get("populations"),
         visit_windows=WINDOWS,
         derive=DERIVED,
+        reference_values=REFERENCE_VALUES,
         scans=expected_scans() if WINDOWS else [],
         code=code("derive_adam"),
     script:

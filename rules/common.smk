@@ -49,6 +49,7 @@ RESULTS = f"results/{TRIAL.config['trial']}"
 SETTINGS = TRIAL.config
 IMAGING = SETTINGS.get("imaging", {})
 WINDOWS = SETTINGS.get("visit_windows", {})
+REFERENCE_VALUES = SETTINGS.get("reference_values", {})
 DERIVED = SETTINGS.get("derive", {})
 PLAN = TRIAL.plan or {}
 SCANS = trials.with_runs(TRIAL.scans, IMAGING)
@@ -568,6 +569,7 @@ def reporting(script):
         "visits": SETTINGS["visits"],
         "strata": SETTINGS["strata"],
         "visit_windows": WINDOWS,
+        "reference_values": REFERENCE_VALUES,
         "characteristics": SETTINGS["characteristics"],
         "parameters": parameter_rows(),
         "plan": PLAN,

@@ -244,6 +244,7 @@ rule gather_measurements:
         quality=per_chest("quality.tsv"),
         parameters=sheet("parameters"),
         measurements=sheet("measurements"),
+        subjects=sheet("subjects") if REFERENCE_VALUES else [],
     output:
         **{"trust": "<results>/cohort/trust.tsv"} if OWN_LABELS else {},
         measurements="<results>/cohort/measurements.tsv",
@@ -260,6 +261,7 @@ rule gather_measurements:
     params:
         visits=SETTINGS["visits"],
         by_date=WINDOWS.get("assign") == "by_date",
+        reference_values=REFERENCE_VALUES,
         expected=expected_scans(),
         tables=list(biomarkers()),
         made=OWN_LABELS,

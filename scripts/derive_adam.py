@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from lungitude import adam, cohort, grades, tables, windows
+from lungitude import adam, cohort, grades, reference_values, tables, windows
 from lungitude.job import job_log
 
 
@@ -13,9 +13,6 @@ def main(job):
     text += [item["column"] for item in params.characteristics if item["type"] == "category"]
     rules = getattr(params, "derive", None) or {}
     subjects = tables.read(job.input.subjects, text=[*text, *grades.text_columns(rules)])
-    if rules:
-        subjects, listed = grades.derive(subjects, rules)
-        tables.write(listed, job.output.grades)
     measurements = tables.read(job.input.measurements)
     parameters = tables.read(job.input.parameters)
     events = getattr(job.input, "events", None)
@@ -31,6 +28,13 @@ def main(job):
             data_cut=params.data_cut,
         )
         taken = measurements.loc[measurements["ANLREAS"] == ""]
+    if rules:
+        first = next(visit["name"] for visit in params.visits if visit["baseline"])
+        made = getattr(params, "reference_values", None)
+        described = reference_values.onto(subjects, taken, first, made)
+        described, listed = grades.derive(described, rules)
+        tables.write(listed, job.output.grades)
+        subjects = described.drop(columns=list(reference_values.taken(made)))
     adsl = adam.adsl(
         subjects,
         tables.read(randomisation) if randomisation else None,

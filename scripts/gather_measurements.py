@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from lungitude import cohort, doubts, tables
+from lungitude import cohort, doubts, reference_values, tables
 from lungitude.job import job_log
 
 
@@ -19,6 +19,11 @@ def main(job):
     measurements = cohort.gather(
         biomarkers, imported, parameters, scans, job.params.visits, spreads, by_date
     )
+    settings = getattr(job.params, "reference_values", None)
+    if settings:
+        subjects = tables.read(job.input.subjects)
+        made = reference_values.derive(measurements, subjects, parameters, settings)
+        measurements = cohort.ordered([measurements, made], parameters, job.params.visits)
     tables.write(measurements, job.output.measurements)
     tables.write(cohort.fates(job.input.scans, job.input.lungs), job.output.scans)
     registered = cohort.registrations(job.input.registrations, biomarkers["airways"])

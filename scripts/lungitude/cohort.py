@@ -94,7 +94,7 @@ def gather(biomarkers, imported, parameters, scans, visits, spreads=None, by_dat
     Returns
     -------
     DataFrame
-        Columns `MEASUREMENTS`; SOURCE is ``scan`` or ``imported``, SPREAD the SD over the views of
+        Columns `MEASUREMENTS`; SOURCE is ``scan`` or ``imported``; SPREAD the SD over the views of
         the scan, NaN where none were read. Sorted by patient, visit and the order of
         parameters.tsv.
     """
@@ -112,6 +112,11 @@ def gather(biomarkers, imported, parameters, scans, visits, spreads=None, by_dat
     frames = [frame for frame in (measured, imported) if len(frame)]
     if not frames:
         return pd.DataFrame(columns=MEASUREMENTS)
+    return ordered(frames, parameters, visits)
+
+
+def ordered(frames, parameters, visits):
+    """Put rows of measurements together, by patient, visit and the order of parameters.tsv."""
     together = pd.concat(frames, ignore_index=True).reindex(columns=MEASUREMENTS)
     order = {
         "AVISIT": {visit["name"]: index for index, visit in enumerate(visits)},

@@ -5,6 +5,7 @@
 
 import pandas as pd
 
+from lungitude import reference_values
 from lungitude.checks import Problem, nearest, shown
 from lungitude.sheets import numbers
 
@@ -169,8 +170,8 @@ def problems(trial):
     trial : Trial
         Whose subjects.tsv was read without faults.
     """
-    rules = trial.config["derive"]
-    _, listed = derive(trial.subjects, rules)
+    rules, subjects = trial.config["derive"], reference_values.with_baseline(trial)
+    _, listed = derive(subjects, rules)
     line = pd.Series(trial.subjects.index, trial.subjects["USUBJID"]) + 2
     for row in listed.itertuples():
         rule = rules[row.COLUMN]
@@ -179,7 +180,7 @@ def problems(trial):
         place = (str(trial.paths["subjects"]), int(line[row.USUBJID]), rule["recorded"])
         told = f"{shown(row.RECORDED)} is recorded for {row.USUBJID}, but "
         if row.REASON == DIFFERS:
-            value = trial.subjects.set_index("USUBJID").loc[row.USUBJID, rule["from"]]
+            value = subjects.set_index("USUBJID").loc[row.USUBJID, rule["from"]]
             told += f"by {rule['from']} {value} it is '{row.DERIVED}'"
         else:
             told += f"there is no class by the rule: {row.REASON}"

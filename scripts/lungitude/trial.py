@@ -15,6 +15,7 @@ from lungitude import (
     documents,
     grades,
     plans,
+    reference_values,
     screening,
     sheets,
     source_maps,
@@ -203,7 +204,13 @@ def load(config_path, config=None, root=".", only=None):
     broken = {problem.file for problem in problems}
     if "screening" in paths and not {"screening", "subjects", "randomisation"} & unsure:
         problems += screening.problems(trial)
-    if "derive" in config and not clashes and str(paths["subjects"]) not in broken:
+    settings = config.get("reference_values")
+    if settings and not clashes and "parameters" not in unsure:
+        problems += reference_values.problems(config, trial.parameters, document.problem)
+        problems += reference_values.measured(trial)
+    broken = {problem.file for problem in problems}
+    ready = not clashes and str(paths.get("subjects")) not in broken
+    if "derive" in config and ready and not (settings and broken):
         problems += grades.problems(trial)
     if "visit_windows" in config and not clashes and not broken & set(map(str, paths.values())):
         problems += windows.problems(trial)
@@ -375,9 +382,12 @@ def subject_columns(config):
     reference = config.get("index", {}).get("reference")
     if reference and reference != "RANDDT":  # that one is checked for where it is used
         columns[reference] = {"type": "string", "format": "date"}
-    derived = grades.made(config)
+    derived = grades.made(config) | reference_values.taken(config.get("reference_values"))
     columns = {name: spec for name, spec in columns.items() if name not in derived}
-    return {**columns, **grades.sheet_columns(config)}
+    columns = {**reference_values.sheet_columns(config), **columns}
+    made = reference_values.taken(config.get("reference_values"))
+    cut = {name: spec for name, spec in grades.sheet_columns(config).items() if name not in made}
+    return {**columns, **cut}
 
 
 def _subject_rules(trial, known):

@@ -122,11 +122,14 @@ def test_site_as_a_second_stratum(tiny):
     levels = [{"value": v, "path": v.lower(), "label": v} for v in ("North", "South")]
     factor = {"column": "SITE", "label": "Site", "levels": levels}
     edit_yaml(tiny / "config.yaml", lambda c: c["strata"].append(factor))
+    edit_yaml(tiny / "plan.yaml", lambda p: p["analyses"]["mixed_model"].update(site="SITE"))
     results, report = run(tiny)
     assert {"north", "south", "gold1"} <= set(results["STRATUM"])
     assert "South" in (report / "south" / "report.html").read_text()
     model = results[(results["METHOD"] == "ancova") & (results["STAT"] == "model")]
     assert model[model["STRATUM"] == "all"]["NOTE"].str.contains("SITE").all()
+    model = results[(results["METHOD"] == "mixed_model") & (results["STAT"] == "model")]
+    assert model[model["STRATUM"] == "gold3"]["NOTE"].str.contains("1|SITE", regex=False).all()
 
 
 def test_an_empty_stratum_and_one_with_a_single_patient(tiny):

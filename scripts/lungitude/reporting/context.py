@@ -22,7 +22,7 @@ class Context:
         As in the configuration; `parameters` are the rows of parameters.tsv.
     plan, trial, provenance : dict
         The plan; ``name title synthetic data_cut``; digests by name.
-    visit_windows : dict
+    visit_windows, reference_values : dict
         As in config.yaml; empty where the trial has none.
     p_style : str or dict
         The style of a display: of its p values, or its journal's.
@@ -38,6 +38,7 @@ class Context:
     characteristics: list = field(default_factory=list)
     strata: list = field(default_factory=list)
     visit_windows: dict = field(default_factory=dict)
+    reference_values: dict = field(default_factory=dict)
     p_style: str | dict = "csr"
 
     @property
@@ -197,6 +198,7 @@ def from_params(params, results):
         characteristics=list(given("characteristics") or []),
         strata=list(given("strata") or []),
         visit_windows=dict(given("visit_windows") or {}),
+        reference_values=dict(given("reference_values") or {}),
         p_style=effects.get("style") or "csr",
     )
 

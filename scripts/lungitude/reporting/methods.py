@@ -28,6 +28,7 @@ def paragraphs(context, models, versions):
         for p in (
             _populations(context),
             _windows(context),
+            _reference_values(context),
             _description(context),
             _models(context, models),
             _tests(context),
@@ -102,6 +103,37 @@ def _windows(context):
             text += f", of those alike {CHOICES[settings['ties']]}"
         text += "."
     return f"{text} Unscheduled records were not analysed."
+
+
+EQUATIONS = {
+    "gli_2022": "GLI Global (Bowerman et al., Am J Respir Crit Care Med 2023;207:768)",
+    "gli_2012": "GLI 2012 (Quanjer et al., Eur Respir J 2012;40:1324)",
+    "gli_2017": "GLI 2017 for diffusing capacity (Stanojevic et al., Eur Respir J 2017;50:1700010)",
+    "gli_2021": "GLI 2021 for lung volumes (Hall et al., Eur Respir J 2021;57:2000289)",
+}
+RELATIVE = {
+    "percent": "in percent of the predicted value",
+    "z": "as z score",
+    "predicted": "as predicted value",
+    "lower_limit": "as lower limit of normal",
+}
+
+
+def _reference_values(context):
+    """Say which parameters are values beside those of healthy people, and by which equations."""
+    settings = context.reference_values
+    if not settings:
+        return ""
+    used, made = {}, []
+    for code, rule in settings["parameters"].items():
+        used[rule.get("equations") or settings["equations"]] = None
+        of = context.label(rule["of"]) if context.has_parameter(rule["of"]) else rule["of"]
+        made.append(f"{of} {RELATIVE[rule['give']]} ({code})")
+    return (
+        f"Reference values. {listed(made)} follow the equations of the Global Lung Function "
+        f"Initiative: {listed([EQUATIONS[name] for name in used])}; age and height are those at "
+        "inclusion."
+    )
 
 
 def _description(context):
