@@ -71,7 +71,6 @@ def problems(config, document):
     yield from _strata_problems(config, problem)
     yield from _characteristics_problems(config, problem)
     yield from _section_problems(config, problem)
-    yield from _window_problems(config, problem)
     yield from _index_problems(config, problem)
 
 
@@ -270,29 +269,6 @@ def _heart_problems(imaging, problem):
         registration.split_heart(imaging["heart_registration"])
     except ValueError as error:
         yield problem(keys, str(error).removeprefix("registration: "))
-
-
-def _window_problems(config, problem):
-    """Yield windows of visits that hold no day, not the visit's own, or another visit's."""
-    seen = []
-    for index, visit in enumerate(config["visits"]):
-        if "window" not in visit:
-            continue
-        keys, (first, last) = ["visits", index, "window"], visit["window"]
-        name, day = visit["name"], visit.get("day")
-        if first > last:
-            yield problem(keys, f"the window of '{name}' ends before it begins; swap the two days")
-        elif 0 in (first, last):
-            text = f"the window of '{name}' has a day 0, which there is not; the day before day 1 "
-            yield problem(keys, text + "is -1")
-        elif day is not None and not first <= day <= last:
-            text = f"the window of '{name}', days {first} to {last}, does not hold its day {day}; "
-            yield problem(keys, text + f"write days of the study, such as [{day - 7}, {day + 7}]")
-        for other, (begin, end) in seen if visit["imaging"] else ():
-            if first <= end and begin <= last:
-                text = f"the windows of '{other}' and '{name}' share days; part them"
-                yield problem(keys, text)
-        seen += [(name, (first, last))] if visit["imaging"] else []
 
 
 OPPOSITE = ({"thinnest", "thickest"}, {"softest", "sharpest"}, {"earliest", "latest"})

@@ -11,6 +11,15 @@ import yaml
 
 from lungitude.checks import Problem, nearest, read_text, schema, shown
 
+# What the parser says, in the words of a person who writes a file.
+YAML_SAYS = (
+    ("found character '\\t'", "a tab at the begin of a line"),
+    ("expected <block end>", "indented unlike the lines above that belong to it"),
+    ("mapping values are not allowed", "a second ': ' in a line, or a line indented too far"),
+    ("could not find expected ':'", "a key without ': '"),
+    ("expected ',' or", "a comma is missing, or [ or { is not closed"),
+    ("found unexpected end of stream", "a quotation mark is not closed"),
+)
 SCALARS = yaml.constructor.SafeConstructor()
 DATE = r"\d{4}-\d{2}-\d{2}"
 WORDS = {
@@ -120,6 +129,7 @@ def read(path, problems):
             line = text.count("\n", 0, error.position) + 1
         else:
             line = mark.line + 1 if mark else None
+        reason = next((words for start, words in YAML_SAYS if start in reason), reason)
         text = (
             f"not valid YAML ({reason}); mend that line: indent with blanks, and put text that "
             "holds : or # in quotes"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lungitude.checks import Problem, Rule, nearest, read_text, schema, shown
+from lungitude.checks import Problem, Rule, nearest, read_text, schema, shape, shown
 from lungitude.documents import DATE, is_date, is_partial_date
 
 LONGEST = 1000  # characters of a cell; more is a lost tab or line end
@@ -54,19 +54,28 @@ def read(path, problems, name, remedy):
         report(None, "", "the file is empty; it needs at least a header line")
         return None
     header, *lines = text.split("\n")
+    lower = _names_below(header, lines, set(schema(f"sheets/{name}")["required"]))
+    if lower:
+        text = f"the names of the columns stand in line {lower}; delete what stands above them"
+        report(1, "", text)
+        return None
     names = _header(header, report)
     if names is None:
         return None
-    rows, places = [], []
+    rows, places, passed = [], [], 0
     for number, line in enumerate(lines, 2):
         cells = _cells(line)
-        if not line:
+        if not line or number <= passed:
             continue
         if not line.strip():
             report(number, "", "the row has nothing but blanks or tabs; delete it")
         elif cells is None:
-            text = "a quotation mark opens a cell and does not close it in this line; delete the "
-            report(number, "", text + "mark, or the line break in the cell")
+            passed = _end_of_cell(lines, number, len(names))
+            text = f"a cell goes on to line {passed}; delete the line break in it"
+            if not passed:
+                text = "a quotation mark opens a cell and does not close it in this line; delete "
+                text += "the mark, or the line break in the cell"
+            report(number, "", text)
         elif len(cells) != len(names):
             report(number, "", _wrong_width(cells, names))
         else:
@@ -90,6 +99,23 @@ def _cells(line):
         return next(csv.reader([line], delimiter="\t", strict=True))
     except csv.Error:
         return None
+
+
+def _end_of_cell(lines, number, width, most=20):
+    """Return the line that a row with line breaks in a cell ends in; 0 if there is none near."""
+    for last in range(number + 1, min(number + most, len(lines) + 1) + 1):
+        if len(_cells("\n".join(lines[number - 2 : last - 1])) or ()) == width:
+            return last
+    return 0
+
+
+def _names_below(header, lines, required, most=10):
+    """Return the line that the header stands in where a title or a merged one is above it."""
+    if header.strip() and not required <= set(_cells(header) or ()):
+        for number, line in enumerate(lines[:most], 2):
+            if required <= set(_cells(line) or ()):
+                return number
+    return 0
 
 
 def _header(line, report):
@@ -146,13 +172,15 @@ def rules_of_schema(name, extra=()):
     found = []
     for column, spec in {**schema(f"sheets/{name}")["properties"], **dict(extra)}.items():
         if spec.get("format") == "date":
-            found.append(Rule(column, lambda s: s.map(is_date).astype(bool), _no_date))
+            found.append(Rule(column, lambda s: s.map(is_date).astype(bool), _no_date, _written))
         if spec.get("format") == "partial-date":
-            found.append(Rule(column, lambda s: s.map(is_partial_date).astype(bool), _no_partial))
+            found.append(
+                Rule(column, lambda s: s.map(is_partial_date).astype(bool), _no_partial, _written)
+            )
         if spec["type"] in ("number", "integer"):
             found += _number_rules(column, spec)
         if "enum" in spec:
-            found.append(_enum_rule(column, spec["enum"]))
+            found.append(_enum_rule(column, spec["enum"], spec.get("declared")))
         if "pattern" in spec:
             found.append(_pattern_rule(column, spec))
         if spec.get("words"):
@@ -160,10 +188,16 @@ def rules_of_schema(name, extra=()):
     return found
 
 
+def _written(value, row):
+    return shape(value)
+
+
 def _no_date(value, row):
     if re.fullmatch(DATE, value):
         return f"{shown(value)} is not a day of the calendar (1900 to 2199); mend it"
-    return f"{shown(value)} is no date; {_empty_if_missing(value, 'write it as YYYY-MM-DD')}"
+    remedy = _empty_if_missing(value, "write it as YYYY-MM-DD")
+    kept = " (a number, as Excel and SAS keep dates)" if re.fullmatch(r"\d{4,6}", value) else ""
+    return f"{shown(value)} is no date{kept}; {remedy}"
 
 
 def _no_partial(value, row):
@@ -179,8 +213,13 @@ def _empty_if_missing(value, otherwise):
     return "leave the cell empty if it is missing" if value in MISSING else otherwise
 
 
-def _enum_rule(column, known):
+def _enum_rule(column, known, declared=None):
     def tell(value, row):
+        if declared and value not in MISSING:
+            what = (
+                f"{shown(value)} is not among the levels of {column} in {declared} of config.yaml"
+            )
+            return f"{what}; mend the cell or add the level there ({nearest(value, known)})"
         return f"{shown(value)} is unknown; {_empty_if_missing(value, nearest(value, known))}"
 
     return Rule(column, lambda s: s.isin(known), tell)
@@ -207,17 +246,23 @@ def _number_rules(column, spec):
         return f"{shown(value)} is no {kind}; {_empty_if_missing(value, remedy)}"
 
     pattern = r"[+-]?\d+" if whole else NUMBER
-    yield Rule(column, lambda s: numbers(s).notna() & s.str.fullmatch(pattern), tell)
+    yield Rule(column, lambda s: numbers(s).notna() & s.str.fullmatch(pattern), tell, _written)
     low, high = spec.get("minimum", -float("inf")), spec.get("maximum", float("inf"))
     unit = f" {spec['unit']}" if spec.get("unit") else ""
     yield Rule(
         column,
         lambda s: numbers(s).between(low, high) | numbers(s).isna(),
         lambda v, row: (
-            f"{shown(v)[1:-1]} lies outside {low:g} to {high:g}{unit}; mend the value or its "
+            f"{shown(v)[1:-1]} lies {_outside(low, high)}{unit}; mend the value or its "
             "declared range"
         ),
     )
+
+
+def _outside(low, high):
+    if low > -float("inf") and high < float("inf"):
+        return f"outside {low:g} to {high:g}"
+    return f"above {high:g}" if high < float("inf") else f"below {low:g}"
 
 
 def numbers(cells):
@@ -284,13 +329,17 @@ def check(frame, name, path, rules, extra=(), closed=True, own=None):
     spec = {**schema(f"sheets/{name}"), **(own or {})}
     known = {**spec["properties"], **dict(extra)}
     found = []
+    free, small = [name for name in known if name not in frame.columns], set()
     for column in frame.columns if closed else ():
         if column not in known:
-            free = [name for name in known if name not in frame.columns] or list(known)
+            like = [name for name in free if name.casefold() == column.casefold()]
             text = f"the column is unknown; delete or rename it ({nearest(column, free)})"
+            text = text if free else "the column is unknown; delete it"
+            text = f"the column is written in other letters; rename it {like[0]}" if like else text
             found.append(Problem(str(path), 1, shown(column)[1:-1], text))
+            small |= set(like)
     for column in dict.fromkeys([*spec["required"], *extra]):
-        if column not in frame.columns:
+        if column not in {*frame.columns, *small}:
             found.append(Problem(str(path), 1, column, "the column is missing; add it"))
     rules = [r for r in [*rules_of_schema(name, extra), *rules] if r.column in frame.columns]
     named = {"USUBJID"} - set(spec.get("may_be_empty", ()))
@@ -325,11 +374,12 @@ def _from_pandera(cases, rows, rules, path):
     """Turn pandera's failure cases into problems with line, column, value and remedy."""
     for case in cases.itertuples():
         if case.check == "not_nullable":
-            column, text = case.column, "the cell is empty; fill it in"
+            column, text, kind = case.column, "the cell is empty; fill it in", ""
         else:
-            rule = rules[int(case.check)]
-            column, text = rule.column, rule.tell(case.failure_case, rows.loc[int(case.index)])
-        yield Problem(str(path), int(case.index) + 2, column, text)
+            rule, told = rules[int(case.check)], (case.failure_case, rows.loc[int(case.index)])
+            column, text = rule.column, rule.tell(*told)
+            kind = rule.kind(*told) if rule.kind else ""
+        yield Problem(str(path), int(case.index) + 2, column, text, kind=kind)
 
 
 def _repeated(frame, keys, path):

@@ -135,8 +135,11 @@ def problems(name, config, document, extra=()):
         for column in sorted(lacking if not source.join else ()):
             text = f"the map gives no {column}; add it to 'columns' or 'constants'"
             yield document.problem(keys, text)
-    for column in sorted(set(dict(extra)) - given):
-        text = f"no map gives {column}, which config.yaml declares; add it to 'columns'"
+    lacking = [column for column in dict(extra) if column not in given]
+    if lacking:
+        listed, them = ", ".join(lacking[:15]) + ", ..." * (len(lacking) > 15), "it"
+        them = them if len(lacking) == 1 else "them"
+        text = f"no map gives {listed}, which config.yaml declares; add {them} to 'columns'"
         yield document.problem(["sheets", name], text)
 
 

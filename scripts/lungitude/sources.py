@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from lungitude import readers, tables, units
-from lungitude.checks import Problem, nearest, schema, shown
+from lungitude.checks import Problem, nearest, schema, shape, shown
 from lungitude.documents import is_date, is_partial_date
 from lungitude.sheets import FAULTS, NUMBER, numbers
 from lungitude.source_maps import EPOCHS, ISO, known_columns
@@ -42,6 +42,7 @@ REMEDIES = (
     ("convert the value and its unit", "let 'units' convert it"),
     ("convert it to ", "let 'units' convert it to "),
     ("write the code ", "map it under 'values' to the code "),
+    ("mend the cell or add the level there", "map it under 'values', or add the level there"),
     ("fill it in", "leave the row out by 'where', or mend the data"),
 )
 
@@ -105,8 +106,13 @@ class Mapped:
             theirs = row["SRCVAR"]
         column = _both_names(theirs, problem.column)
         text = re.sub(r"\bline (\d+)", lambda m: self._line(m, which), problem.text)
-        return Problem(
-            str(self._path(which)), int(line), column, _remedied(text), self.counted[which]
+        return dataclasses.replace(
+            problem,
+            file=str(self._path(which)),
+            line=int(line),
+            column=column,
+            text=_remedied(text),
+            counted=self.counted[which],
         )
 
     def _path(self, which):
@@ -206,8 +212,9 @@ def _part(name, source, folder, known, value, found):
     if cells is None:
         return None
 
-    def report(index, column, text):
-        found.append(Problem(str(path), cells.rows[index], column, text, cells.counted))
+    def report(index, column, text, kind):
+        problem = Problem(str(path), cells.rows[index], column, text, cells.counted, kind)
+        found.append(problem)
 
     raw = cells.frame
     kept = _chosen(raw, source.where, lambda text: found.append(Problem(str(path), None, "", text)))
@@ -234,8 +241,8 @@ def _part(name, source, folder, known, value, found):
 
     for column in frame.columns:
         cell = frame[column]
-        for row, text in _cell_faults(cell, source, column, known.get(column, {})):
-            report(int(places[row]), theirs(column, row), text)
+        for row, text, kind in _cell_faults(cell, source, column, known.get(column, {})):
+            report(int(places[row]), theirs(column, row), text, kind)
         frame[column] = _mended(cell, source, column, known.get(column, {}))
     for column in dict.fromkeys(name for fixed in source.wide.values() for name in fixed):
         told = variable.map({theirs: fixed.get(column) for theirs, fixed in source.wide.items()})
@@ -289,25 +296,28 @@ def _without_codes(frame, missing):
 
 
 def _cell_faults(cells, source, column, spec):
-    """Yield (row, text) of cells that the map does not fit."""
+    """Yield (row, text, `Problem.kind`) of cells that the map does not fit."""
     filled = cells[cells != ""]
     odd = filled[filled.str.contains(FAULTS[1][1])]
     for row, cell in odd.items():
         yield (
             row,
             f"the cell {shown(cell)} holds a character that can't be printed; mend 'encoding'",
+            "",
         )
     if column in source.recoded:
         known = source.recoded[column]
         for row, cell in filled[~filled.isin(list(known))].items():
-            near = nearest(cell, known)
-            yield row, f"{shown(cell)} is not under 'values: {column}'; add it there ({near})"
+            like = next((name for name in known if name.casefold() == cell.casefold()), None)
+            remedy = f" (there is {shown(like)})" if like else ", or leave its rows out by 'where'"
+            yield row, f"{shown(cell)} is not under 'values: {column}'; add it there{remedy}", ""
         return
     if column in source.dates:
         form = source.dates[column]
         days = {cell: day_of(cell, form) for cell in filled.unique()}
         for row, cell in filled[filled.map(days).isna()].items():
-            yield row, f"{shown(cell)} is no date of the form {shown(form)}; mend 'dates: {column}'"
+            text = f"{shown(cell)} is no date of the form {shown(form)}; mend 'dates: {column}'"
+            yield row, text, shape(cell)
     elif spec.get("format") in ("date", "partial-date"):
         whole = is_date if spec["format"] == "date" else is_partial_date
         for row, cell in filled[~filled.map(whole).astype(bool)].items():
@@ -316,10 +326,15 @@ def _cell_faults(cells, source, column, spec):
                 yield (
                     row,
                     f"the date is the number {cell}; say in 'dates: {column}' if it is {words}",
+                    shape(cell),
                 )
     if spec.get("type") in ("number", "integer") and source.decimal == ",":
         for row, cell in filled[filled.str.contains(".", regex=False)].items():
-            yield row, f"{shown(cell)} has a point, but 'decimal' is ','; mend 'decimal'"
+            yield (
+                row,
+                f"{shown(cell)} has a point, but 'decimal' is ','; mend 'decimal'",
+                shape(cell),
+            )
 
 
 def _mended(cells, source, column, spec):

@@ -6,6 +6,7 @@ the command line call it; scripts of jobs get what they need as params.
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -24,7 +25,7 @@ from lungitude import (
     windows,
 )
 from lungitude.checks import Problem, Rule, TrialError, nearest, schema, shown
-from lungitude.documents import dates_as_text
+from lungitude.documents import dates_as_text, is_partial_date
 from lungitude.sheets import numbers
 
 __all__ = ["Trial", "TrialError", "load"]
@@ -41,6 +42,7 @@ STRUCTURES = {
     "CORONARY": "calcium",
     "HEART": "gated",
 }
+CODE = re.compile(r"-?(9{2,}|8{2,}|7{2,})(\.0*)?")  # of values that are missing, elsewhere
 RUN = "run:"  # in a column of labels: made by this run of `imaging: external`
 
 
@@ -374,11 +376,13 @@ def subject_columns(config):
                 spec |= {"minimum": low, "maximum": high}
         else:
             spec = {"type": "string"}
-            spec |= {"enum": list(item["levels"])} if item.get("levels") else {"words": True}
+            levels = {"enum": list(item.get("levels") or ()), "declared": "'characteristics'"}
+            spec |= levels if levels["enum"] else {"words": True}
         columns[item["column"]] = spec
     for factor in config["strata"]:
         values = [level["value"] for level in factor["levels"]]
-        columns[factor["column"]] = {"type": "string", "enum": values}
+        spec = {"type": "string", "enum": values, "declared": "'strata'"}
+        columns[factor["column"]] = spec
     reference = config.get("index", {}).get("reference")
     if reference and reference != "RANDDT":  # that one is checked for where it is used
         columns[reference] = {"type": "string", "format": "date"}
@@ -397,9 +401,11 @@ def _subject_rules(trial, known):
     if known is None:
         return []
     folded = {name.casefold(): name for name in known}
+    bare = {re.sub(r"(?<!\d)0+(?=\d)", "", name): name for name in folded}  # 0012 and 12
 
     def tell(value, row):
-        like = folded.get(value.casefold())
+        like = value.casefold()
+        like = folded.get(like) or folded.get(bare.get(re.sub(r"(?<!\d)0+(?=\d)", "", like)))
         remedy = "add the patient there or delete the row"
         remedy = f"there it is '{like}', write it so" if like else remedy
         return f"patient {shown(value)} is not in subjects.tsv; {remedy}"
@@ -477,14 +483,18 @@ def _scan_rules(trial, root):
     def present(paths):
         if nowhere:  # nothing will run, so nothing needs to be there
             return pd.Series(True, paths.index)
-        unique = {path: bool(made and _below(path, made)) or os.path.exists(base / path)
+        unique = {path: bool(made and _below(path, made)) or _holds_data(base / path)
                   for path in paths.unique()}  # fmt: skip
         return paths.map(unique).astype(bool)
 
     def absent(value, row):
+        who = f"{row.USUBJID} {row.AVISIT} {row.SERIES}: {shown(value, 120)}"
+        if (base / value).is_dir():
+            return f"{who} is an empty folder; copy the scan there, or delete the row"
+        slash = "write / between folders" if "\\" in value else "mend the path"
         return (
-            f"{row.USUBJID} {row.AVISIT} {row.SERIES}: {shown(value, 120)} does not exist under "
-            f"'{base.as_posix()}'; mend the path, or delete the row if there is no scan"
+            f"{who} does not exist under '{base.as_posix()}'; {slash}, or delete the row if there "
+            "is no scan"
         )
 
     paths = trial.scans["PATH"].dropna().map(os.path.normpath)
@@ -557,6 +567,14 @@ def scans_root(config, root="."):
     return Path(root) / config.get("scans_root", "")
 
 
+def _holds_data(path):
+    """Whether there is a file, or a folder that is not empty."""
+    try:
+        return path.is_file() or any(path.iterdir())
+    except OSError:
+        return path.exists()
+
+
 def _below(path, folder):
     return Path(folder) in Path(path).parents
 
@@ -577,16 +595,20 @@ def _measurement_rules(trial):
     low, high = low.where(low < high, -float("inf")), high.where(low < high, float("inf"))
     unit = frame["PARAMCD"].map(parameters["AVALU"])
 
+    said = frame["AVALU"]
+    other = said.notna() & unit.notna() & (said != unit)
+
     def in_range(cells):
-        value = numbers(cells)
-        return value.between(low[cells.index], high[cells.index]) | value.isna()
+        value, at = numbers(cells), cells.index
+        return value.between(low[at], high[at]) | value.isna() | other[at]  # told by its unit
 
     def out_of_range(value, row):
         parameter = parameters.loc[row.PARAMCD]
         return (
             f"{row.PARAMCD} of {row.USUBJID} at {row.AVISIT} is {value}, outside "
-            f"{parameter.LOW} to {parameter.HIGH} {parameter.AVALU}; convert it to "
-            f"{parameter.AVALU}, mend it, or widen LOW and HIGH in parameters.tsv"
+            f"{parameter.LOW} to {parameter.HIGH} {parameter.AVALU}; "
+            + ("leave the cell empty if it is missing, " if CODE.fullmatch(value) else "")
+            + f"convert it to {parameter.AVALU}, mend it, or widen LOW and HIGH in parameters.tsv"
         )
 
     def unit_told(value, row):
@@ -599,7 +621,7 @@ def _measurement_rules(trial):
     return [
         codes,
         Rule("AVAL", in_range, out_of_range),
-        Rule("AVALU", lambda s: (s == unit[s.index]) | unit[s.index].isna(), unit_told),
+        Rule("AVALU", lambda s: ~other[s.index], unit_told, lambda v, row: f"{row.PARAMCD} {v}"),
     ]
 
 
@@ -622,7 +644,7 @@ def _adverse_rules(trial):
     frame = trial.adverse
     fatal, start = frame["AEOUT"] == "FATAL", frame["AESTDTC"].fillna("")
     ends_first = [
-        end[: len(begin)] < begin[: len(end)]
+        is_partial_date(begin) and is_partial_date(end) and end[: len(begin)] < begin[: len(end)]
         for begin, end in zip(start, frame["AEENDTC"].fillna(""), strict=True)
     ]
     ends_first = pd.Series(ends_first, frame.index, dtype=bool) & frame["AEENDTC"].notna()

@@ -272,7 +272,8 @@ def config_problems(config, problem):
             yield problem(keys, text)
         elif not first <= visit.get("day", first) <= last:
             text = f"day {visit['day']} of '{name}' lies outside its window {first} to {last}"
-            yield problem(keys, text + "; mend one")
+            text += "; mend one, a window is of days of the study, such as "
+            yield problem(keys, text + f"[{visit['day'] - 7}, {visit['day'] + 7}]")
         for other in visits[:index]:
             if "window" in other and other["window"][1] >= first and other["window"][0] <= last:
                 text = f"the windows of '{other['name']}' and '{name}' overlap; a day belongs to "

@@ -553,9 +553,9 @@ def test_another_reference_date_may_be_named(export):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda c: c["visits"][1].update(window=[5, 50]), "share days"),
-        (lambda c: c["visits"][1].update(window=[-7, 7]), "does not hold its day 43"),
-        (lambda c: c["visits"][1].update(window=[50, 36]), "ends before it begins"),
+        (lambda c: c["visits"][1].update(window=[5, 50]), "overlap; a day belongs to one visit"),
+        (lambda c: c["visits"][1].update(window=[-7, 7]), "day 43 of .* lies outside its window"),
+        (lambda c: c["visits"][1].update(window=[50, 36]), "begins on day 50 after its end 36"),
         (lambda c: c["visits"][0].update(window=[0, 7]), "day 0"),
         (lambda c: c["index"].update(series={"inps": {}}), "did you mean 'insp'"),
         (lambda c: c["index"].update(serie={}), "did you mean 'series'"),

@@ -92,7 +92,8 @@ def test_max_subjects_takes_the_first_patients_of_the_sheet(drawn):
         ),
         (
             lambda f: change_cell(f / "subjects.tsv", 0, "GOLDGR", "V"),
-            "'V' is unknown; did you mean 'IV'?",
+            "'V' is not among the levels of GOLDGR in 'strata' of config.yaml; mend the cell or "
+            "add the level there (known: I, II, III, IV)",
         ),
         (
             lambda f: change_cell(f / "subjects.tsv", 0, "AGE", "653"),

@@ -184,8 +184,42 @@ SLIPS = {
     # YAML
     "a tab in YAML": (
         text("config.yaml", "  subjects: ", "\tsubjects: "),
-        "not valid YAML (found character '\\t' that cannot start any token); mend that line: "
+        "not valid YAML (a tab at the begin of a line); mend that line: "
         "indent with blanks, and put text that holds : or # in quotes",
+    ),
+    "a line of YAML too far": (
+        text("config.yaml", "  subjects: ", "   subjects: "),
+        "not valid YAML (indented unlike the lines above that belong to it); mend that line: ",
+    ),
+    "a colon in a title": (
+        text("config.yaml", "title: ", "title: Trial: "),
+        "not valid YAML (a second ': ' in a line, or a line indented too far); mend that line: ",
+    ),
+    "a level without declaration": (
+        cell("subjects.tsv", "GOLDGR", "IV?"),
+        "'IV?' is not among the levels of GOLDGR in 'strata' of config.yaml; mend the cell or add "
+        "the level there (",
+    ),
+    "a no-break space": (
+        cell("measurements.tsv", "AVISIT", "Week\xa06"),
+        "visit 'Week[no-break space]6' is not among 'visits' of config.yaml; did you mean "
+        "'Week 6'?",
+    ),
+    "lost zeros of a patient": (
+        cell("randomisation.tsv", "USUBJID", "DEMO-1"),
+        "patient 'DEMO-1' is not in subjects.tsv; there it is 'DEMO-0001', write it so",
+    ),
+    "a number for a missing value": (
+        cell("measurements.tsv", "AVAL", "-99"),
+        "; leave the cell empty if it is missing, convert it to ",
+    ),
+    "a day as Excel keeps it": (
+        cell("measurements.tsv", "ADT", "44292"),
+        "'44292' is no date (a number, as Excel and SAS keep dates); write it as YYYY-MM-DD",
+    ),
+    "no text": (
+        content("subjects.tsv", lambda b: b"\x01\xd9\x02" + b),
+        "subjects.tsv: the file is no plain text; save it as plain text in UTF-8",
     ),
     "YAML in Latin-1": (
         content("config.yaml", lambda b: b.decode().encode("latin-1")),
@@ -482,6 +516,79 @@ def test_the_same_slip_in_many_rows_is_one_problem(tiny):
     (problem,) = problems
     assert "parameter 'FEV1' is not in parameters.tsv" in problem
     assert "more lines, the last is" in problem
+
+
+def each(name, column, change):
+    """Change every filled cell of a column of a sheet."""
+
+    def edit(folder):
+        frame = pd.read_csv(folder / name, sep="\t", dtype=str, keep_default_na=False)
+        frame[column] = [change(cell) if cell else cell for cell in frame[column]]
+        frame.to_csv(folder / name, sep="\t", index=False, lineterminator="\n")
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "expected"),
+    [
+        (
+            each("measurements.tsv", "AVAL", lambda cell: cell.replace(".", ",")),
+            "is no number; write it with a point: ",
+        ),
+        (
+            each("measurements.tsv", "ADT", lambda day: ".".join(reversed(day.split("-")))),
+            "is no date; write it as YYYY-MM-DD",
+        ),
+        (
+            each("subjects.tsv", "RANDDT", lambda day: f"{day[8:]}APR{day[:4]}"),
+            "is no date; write it as YYYY-MM-DD",
+        ),
+    ],
+)
+def test_a_column_that_is_written_otherwise_is_one_problem(edit, expected, tiny):
+    edit(tiny)
+    (problem,) = problems_of(tiny)
+    assert expected in problem
+    assert "more lines in the same way, the last is" in problem
+
+
+def test_a_value_in_another_unit_is_told_once(tiny):
+    frame = pd.read_csv(tiny / "measurements.tsv", sep="\t", dtype=str, keep_default_na=False)
+    at = frame.index[(frame["PARAMCD"] == "FEV1") & (frame["AVAL"] != "")]
+    frame.loc[at, "AVAL"] = [f"{1000 * float(value):.0f}" for value in frame.loc[at, "AVAL"]]
+    frame.loc[at, "AVALU"] = "mL"
+    frame.to_csv(tiny / "measurements.tsv", sep="\t", index=False, lineterminator="\n")
+    (problem,) = problems_of(tiny)
+    assert "is in 'mL', declared is 'L'; convert the value and its unit" in problem
+    assert f"(and in {len(at) - 1} more lines in the same way" in problem
+
+
+def test_one_slip_of_a_header_is_one_problem(tiny):
+    path = tiny / "measurements.tsv"
+    whole = path.read_text(encoding="utf-8")
+    header, rest = whole.split("\n", 1)
+    path.write_text("Listing 16.2.6\n\n" + whole, encoding="utf-8")
+    (problem,) = problems_of(tiny)
+    assert problem.endswith(
+        "measurements.tsv, line 1: the names of the columns stand in line 3; delete what stands "
+        "above them"
+    )
+    path.write_text(f"{header.replace('AVISIT', 'Avisit')}\n{rest}", encoding="utf-8")
+    (problem,) = problems_of(tiny)
+    assert problem.endswith(
+        "line 1, column Avisit: the column is written in other letters; rename it AVISIT"
+    )
+    path.write_text(header + "\tSITE\n" + rest.replace("\n", "\tA\n"), encoding="utf-8")
+    (problem,) = problems_of(tiny)
+    assert problem.endswith("line 1, column SITE: the column is unknown; delete it")
+
+
+def test_a_line_break_in_a_cell_is_one_problem(tiny):
+    edit_text(tiny / "events.tsv", "\texacerbation\t", '\t"exacer\nba\ntion"\t')
+    (problem,) = problems_of(tiny)
+    assert "a cell goes on to line " in problem
+    assert problem.endswith("; delete the line break in it")
 
 
 def test_sheets_are_checked_beside_a_broken_config(tiny):
