@@ -270,7 +270,7 @@ SLIPS = {
         {},
         lambda m: m.update(dates={"ADT": "%d.%m.%Y"}),
         "long.csv, line 2, column DAY (ADT): '2024-03-01' is no date of the form '%d.%m.%Y'; mend "
-        "'dates: ADT'",
+        "'dates: ADT' (and in 3 more lines in the same way, the last is 5)",
     ),
     "two rows of one value": (
         {},
