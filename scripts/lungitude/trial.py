@@ -489,7 +489,7 @@ def _scan_rules(trial, root):
 
     def absent(value, row):
         who = f"{row.USUBJID} {row.AVISIT} {row.SERIES}: {shown(value, 120)}"
-        if (base / value).is_dir():
+        if os.path.isdir(base / value):
             return f"{who} is an empty folder; copy the scan there, or delete the row"
         slash = "write / between folders" if "\\" in value else "mend the path"
         return (
@@ -570,9 +570,9 @@ def scans_root(config, root="."):
 def _holds_data(path):
     """Whether there is a file, or a folder that is not empty."""
     try:
-        return path.is_file() or any(path.iterdir())
-    except OSError:
-        return path.exists()
+        return os.path.isfile(path) or any(os.scandir(path))
+    except OSError:  # there is none, or its content may not be seen
+        return os.path.exists(path)
 
 
 def _below(path, folder):
