@@ -4,6 +4,7 @@ The layout is computed first, as rectangles in mm with their lines of text, and 
 a test can prove that boxes don't overlap and that text stays inside its box.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 
 from matplotlib.patches import Rectangle
@@ -86,6 +87,8 @@ def stages(results, context):
         ]
 
     found = [("Allocation" if len(context.arms) > 1 else "Enrolment", allocation)]
+    scans = [results.levels(METHOD, "scans_expected", visit["name"]) for visit in context.visits]
+    visits = "Visits and scans" if any(scans) else "Visits"
     for visit in context.visits:
         name = visit["name"]
         scanned = bool(results.levels(METHOD, "scans_expected", name))
@@ -109,7 +112,7 @@ def stages(results, context):
                 ]
             return said
 
-        found.append(("Visits and scans", attendance))
+        found.append((visits, attendance))
     lost = results.levels(METHOD, "discontinued:")
 
     underway = any(results.where(METHOD=METHOD, LEVEL="ongoing")["VALUE"] > 0)
@@ -205,12 +208,15 @@ def layout(results, context, width_mm=fig.WIDTH_MM):
     if len(arms) > 1:
         lines += [(middle, bottom, middle, branch), (centres[0], branch, centres[-1], branch)]
     starts = [branch if len(arms) > 1 else bottom] * len(arms)
-    for name, said in stages(results, context):
+    found = stages(results, context)
+    share = Counter(name for name, _ in found)
+    for name, said in found:
         texts = [_lines(said(arm), box_width - 2 * PAD, points) for arm in arms]
         height = max(len(text) for text in texts) * line_mm + 2 * PAD
-        # The word at the left runs along its band, which is a little longer than the box.
+        # The word at the left runs along its band, which is a little longer than its boxes.
         upright = fig.text_width_mm(name, points - BAND_SMALLER, True) + 1.0
-        height = max(height, upright - 2 * OVERHANG)
+        room = upright - 2 * OVERHANG - GAP_Y * (share[name] - 1)
+        height = max(height, room / share[name])
         for index, text in enumerate(texts):
             boxes.append(Box(lefts[index], y, box_width, height, text))
             arrows.append((centres[index], starts[index], centres[index], y))

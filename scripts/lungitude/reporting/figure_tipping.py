@@ -261,17 +261,21 @@ class Panel:
 
     def _plot(self, plot):
         known = [s for s in self.shifts if s.estimate is not None and s.estimate.estimated]
+        if not known:  # axes without a point would show a range that nothing has
+            plot.set_axis_off()
+            style = {"color": fig.SOFT, "ha": "center", "transform": plot.transAxes}
+            plot.text(0.5, 0.5, "Not estimated", **style)
+            return
         style = {"color": fig.COLOURS[self.index % len(fig.COLOURS)]}
         plot.axhline(0, color=fig.LINE, linewidth=0.8, zorder=1)
-        if known:
-            plot.plot(
-                [s.delta for s in known],
-                [s.estimate.value for s in known],
-                linestyle=fig.LINES[self.index % len(fig.LINES)],
-                linewidth=0.9,
-                zorder=2,
-                **style,
-            )
+        plot.plot(
+            [s.delta for s in known],
+            [s.estimate.value for s in known],
+            linestyle=fig.LINES[self.index % len(fig.LINES)],
+            linewidth=0.9,
+            zorder=2,
+            **style,
+        )
         for shift in known:
             if all(end is not None and end.estimated for end in (shift.low, shift.high)):
                 plot.plot(
@@ -288,7 +292,7 @@ class Panel:
                 **style,
             )
         own = next((t.delta for t in self.tips if t.arm["code"] == self.arm["code"]), None)
-        ends = [s.delta for s in known] or [0.0]
+        ends = [s.delta for s in known]
         span = (max(ends) - min(ends)) or 1.0
         if (
             own is not None
