@@ -55,6 +55,10 @@ CONFIG = {
     "derive": {
         "GOLDGR": {"from": "FEV1PP", "cuts": [80, 50, 30], "labels": GRADES, "recorded": "GOLDGR"}
     },
+    "reference_values": {
+        "sex": {"column": "SEX", "male": "M", "female": "F"},
+        "parameters": {"FEV1LLN": {"of": "FEV1", "give": "lower_limit"}},
+    },
     "sheets": {
         name: f"{name}.tsv"
         for name in (
@@ -71,7 +75,7 @@ PLAN = {
     },
     "analyses": {
         "disposition": {},
-        "ancova": {"covariates": ["BASE"]},
+        "ancova": {"covariates": ["BASE"], "parameters": ["FEV1"]},
         "adherence": {"population": "ITT", "limits_pct": [75]},
         "adverse": {},
     },
@@ -94,9 +98,9 @@ def write(folder):
     folder.mkdir(parents=True)
     sheets = {
         "subjects": [
-            ("USUBJID", "RANDDT", "SEX", "FEV1PP", "GOLDGR"),
+            ("USUBJID", "RANDDT", "SEX", "AGE", "HEIGHT", "FEV1PP", "GOLDGR"),
             *(
-                (who, "2026-01-10", "FFM"[number % 3], FEV1PP[number], RECORDED[number])
+                (who, "2026-01-10", "FFM"[number % 3], 65, 170, FEV1PP[number], RECORDED[number])
                 for number, who in enumerate(PATIENTS)
             ),
         ],
@@ -113,6 +117,7 @@ def write(folder):
             ("PARAMCD", "PARAM", "AVALU", "LOW", "HIGH", "DECIMALS", "DIRECTION", "TRANSFORM",
              "DATASET"),
             ("FEV1", "FEV1", "L", 0.2, 7, 2, "higher", "none", "ADFUN"),
+            ("FEV1LLN", "FEV1, lower limit", "L", 0.2, 7, 2, "higher", "none", "ADFUN"),
         ],
         "measurements": [
             ("USUBJID", "AVISIT", "PARAMCD", "AVAL", "AVALU", "ADT"),
@@ -196,6 +201,7 @@ def test_the_tables_say_what_was_planted(made):
 
 def test_of_all_records_one_a_visit_is_analysed(made):
     data = tables.read_parquet(made[1] / "cohort" / "adfun.parquet")
+    data = data[data["PARAMCD"] == "FEV1"]
     assert len(data) == 22
     assert data.loc[data["ANL01FL"] == "Y", "AVAL"].max() < 6
     odd = data.loc[data["ANLREAS"] != "", ["USUBJID", "VISIT", "AVISIT", "ANLREAS"]]
@@ -269,3 +275,16 @@ def test_without_the_sheets_the_other_data_and_numbers_are_the_same_bytes(made, 
         assert len(tables.read_parquet(other / "analysis" / f"{name}.parquet")) == 0
     adsl = tables.read_parquet(other / "cohort" / "adsl.parquet")
     assert (adsl["PPROTFL"] == "Y").all()
+
+
+def test_reference_values_are_measurements_like_others(made):
+    """The limits of a man and of a woman of 65 years and 170 cm: 2.124 and 1.779 L (R's pft)."""
+    _, root, _ = made
+    table = pd.read_parquet(root / "cohort" / "adfun.parquet")
+    rows = table[table["PARAMCD"] == "FEV1LLN"]
+    assert set(rows["SOURCE"]) == {"derived"}
+    sexes = pd.read_parquet(root / "cohort" / "adsl.parquet").set_index("USUBJID")["SEX"]
+    limits = rows["USUBJID"].map(sexes).map({"M": 2.12414172938283, "F": 1.77853722273393})
+    assert rows["AVAL"].to_numpy() == pytest.approx(limits.to_numpy(), rel=1e-4)
+    measured = table[(table["PARAMCD"] == "FEV1") & (table["ANL01FL"] == "Y")]
+    assert (rows["ANL01FL"] == "Y").sum() == len(measured)
