@@ -170,12 +170,16 @@ def problems(trial):
     trial : Trial
         Whose subjects.tsv was read without faults.
     """
-    rules, subjects = trial.config["derive"], reference_values.with_baseline(trial)
+    every = trial.config["derive"]
+    rules = {column: rule for column, rule in every.items() if rule["discordance"] == "stop"}
+    if not rules:
+        return
+    subjects = reference_values.with_baseline(trial)
     _, listed = derive(subjects, rules)
     line = pd.Series(trial.subjects.index, trial.subjects["USUBJID"]) + 2
     for row in listed.itertuples():
         rule = rules[row.COLUMN]
-        if rule["discordance"] != "stop" or pd.isna(row.RECORDED):
+        if pd.isna(row.RECORDED):
             continue
         place = (str(trial.paths["subjects"]), int(line[row.USUBJID]), rule["recorded"])
         told = f"{shown(row.RECORDED)} is recorded for {row.USUBJID}, but "

@@ -55,6 +55,12 @@ def _equation(name):
     return made
 
 
+def asked(rule, settings):
+    """Return equations and quantity of a parameter: its own, else those of all and its source."""
+    equations = rule.get("equations") or settings["equations"]
+    return equations, rule.get("quantity") or rule["of"]
+
+
 def lms(equations, quantity, sex, age, height, ancestry=None):
     """Return L, M and S of a quantity.
 
@@ -150,8 +156,7 @@ def derive(measurements, subjects, parameters, settings):
     unit_of = parameters.set_index("PARAMCD")["AVALU"].fillna("")
     for code, rule in settings["parameters"].items():
         rows = measurements.loc[measurements["PARAMCD"] == rule["of"]].copy()
-        equations = rule.get("equations") or settings["equations"]
-        quantity = rule.get("quantity") or rule["of"]
+        equations, quantity = asked(rule, settings)
         unit = EQUATIONS[equations][1][quantity][1]
         who = patients.reindex(rows["USUBJID"]).set_axis(rows.index)
         found = lms(
@@ -211,8 +216,8 @@ def problems(config, parameters, problem):
                 f"parameter '{name}' is not in parameters.tsv; {nearest(name, list(unit_of.index))}"
             )
             yield problem(keys, text)
-        equations = rule.get("equations") or settings["equations"]
-        known, quantity = EQUATIONS[equations][1], rule.get("quantity") or rule["of"]
+        equations, quantity = asked(rule, settings)
+        known = EQUATIONS[equations][1]
         if quantity not in known:
             text = f"{equations} has no '{quantity}'; say 'quantity', {nearest(quantity, known)}"
             yield problem(keys, text)

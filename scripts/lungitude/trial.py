@@ -5,6 +5,7 @@ the command line call it; scripts of jobs get what they need as params.
 """
 
 import dataclasses
+import functools
 import os
 import re
 from pathlib import Path
@@ -65,8 +66,6 @@ class Trial:
         Path of each sheet that exists; of one that is made by maps, that of the first file.
     mapped : dict
         `sources.Mapped` of each sheet that is made by maps.
-    doubts : list of Problem
-        What is odd but may be right: values that seem to be in another unit, maps without a row.
     """
 
     folder: Path
@@ -84,7 +83,14 @@ class Trial:
     screening: pd.DataFrame
     paths: dict
     mapped: dict = dataclasses.field(default_factory=dict)
-    doubts: list = dataclasses.field(default_factory=list)
+
+    @functools.cached_property
+    def doubts(self):
+        """Problems that may be none: values that seem to be in another unit, maps without a row.
+
+        Only a check tells them, so that no other reader of the trial waits for them.
+        """
+        return _doubts(self)
 
     @property
     def files(self):
@@ -203,7 +209,6 @@ def load(config_path, config=None, root=".", only=None):
         return trial
     problems += [] if clashes or "scans" in unsure else _second_opinion_problems(trial, document)
     problems += [] if clashes or "parameters" in unsure else _spread_problems(trial, document)
-    broken = {problem.file for problem in problems}
     if "screening" in paths and not {"screening", "subjects", "randomisation"} & unsure:
         problems += screening.problems(trial)
     settings = config.get("reference_values")
@@ -222,7 +227,7 @@ def load(config_path, config=None, root=".", only=None):
         problems += plans.problems(trial, planned)
     if problems:
         raise TrialError(problems)
-    return dataclasses.replace(trial, scans=_scans_in_use(trial), doubts=_doubts(trial))
+    return dataclasses.replace(trial, scans=_scans_in_use(trial))
 
 
 def _by_maps(name, maps, config, document, folder, parameters, faults):
@@ -386,12 +391,11 @@ def subject_columns(config):
     reference = config.get("index", {}).get("reference")
     if reference and reference != "RANDDT":  # that one is checked for where it is used
         columns[reference] = {"type": "string", "format": "date"}
-    derived = grades.made(config) | reference_values.taken(config.get("reference_values"))
-    columns = {name: spec for name, spec in columns.items() if name not in derived}
-    columns = {**reference_values.sheet_columns(config), **columns}
     made = reference_values.taken(config.get("reference_values"))
+    derived = grades.made(config) | made
+    columns = {name: spec for name, spec in columns.items() if name not in derived}
     cut = {name: spec for name, spec in grades.sheet_columns(config).items() if name not in made}
-    return {**columns, **cut}
+    return {**reference_values.sheet_columns(config), **columns, **cut}
 
 
 def _subject_rules(trial, known):

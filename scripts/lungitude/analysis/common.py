@@ -35,13 +35,13 @@ def run(job, analyse, *options):
     params = job.params
     adsl = tables.read_parquet(job.input.adsl)
     records = [tables.read_parquet(job.input.adqct), tables.read_parquet(job.input.adfun)]
-    found = []
+    parameters, found = tables.read(job.input.parameters), []
     for section in sections(params.plan):
         found.append(
             analyse(
                 adsl,
                 records,
-                tables.read(job.input.parameters),
+                parameters,
                 section,
                 params.arms,
                 params.visits,

@@ -67,6 +67,10 @@ class Context:
         """How patients came into the trial: one arm is not allocated at random."""
         return "randomised" if len(self.arms) > 1 else "enrolled"
 
+    def since_baseline(self, visit):
+        """Name the comparison of a visit with the baseline as the results table does."""
+        return f"{visit} - {self.baseline}"
+
     @property
     def total(self):
         """Group of all patients: TOTAL, or the arm where there is only one."""

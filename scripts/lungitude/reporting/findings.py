@@ -370,8 +370,7 @@ def _within(results, context, block):
         found, limits, _ = effect(results, context, block, group=arm["code"])
         if found is None or not found.estimated:
             continue
-        comparison = f"{visit} - {context.baseline}"
-        p = results.get(method, "p", code, visit, arm["code"], comparison)
+        p = results.get(method, "p", code, visit, arm["code"], context.since_baseline(visit))
         lead = f"{context.label(code)} changed from {context.baseline} to {visit} by "
         change = difference(context, code, found, limits, p)
         who = [" in ", lookup.used_part(found), f" patients of {arm['label']}."]

@@ -1,10 +1,11 @@
 """The methods paragraph of a report, written from the plan: models, families, software."""
 
+from lungitude import reference_values
 from lungitude.reporting import references
 from lungitude.reporting.format import analysis_name
 from lungitude.reporting.table_primary import METHODS_OF_ADJUSTMENT
 
-RULES = {"randomised": "all randomised patients", "completers": "patients who completed the trial"}
+RULES = {"randomised": "all {entered} patients", "completers": "patients who completed the trial"}
 
 
 def paragraphs(context, models, versions):
@@ -45,7 +46,7 @@ def _populations(context):
     said = []
     for name, population in (context.plan.get("populations") or {}).items():
         rule = str(population.get("rule", ""))
-        who = RULES.get(rule, rule).replace("randomised", context.entered)
+        who = RULES.get(rule, rule).format(entered=context.entered)
         text = f"{population.get('label', name)} ({name}): {who}"
         limits = []
         if population.get("no_events"):
@@ -126,7 +127,7 @@ def _reference_values(context):
         return ""
     used, made = {}, []
     for code, rule in settings["parameters"].items():
-        used[rule.get("equations") or settings["equations"]] = None
+        used[reference_values.asked(rule, settings)[0]] = None
         of = context.label(rule["of"]) if context.has_parameter(rule["of"]) else rule["of"]
         made.append(f"{of} {RELATIVE[rule['give']]} ({code})")
     return (

@@ -355,7 +355,7 @@ def effect(results, context, block, group="", comparison=""):
     parameter, visit, analysis = block
 
     if analysis == "within_arm":
-        comparison = f"{visit} - {context.baseline}"
+        comparison = context.since_baseline(visit)
 
     def get(stat):
         return results.get(analysis, stat, parameter, visit, group, comparison)
